@@ -1,10 +1,10 @@
 """What a driver is: the way to one kind of machine. It knows neither the database nor the rules of a run.
 
-    DriverError
-    ├── Rejected         the machine refused this job; nothing runs
-    ├── Throttled        the machine has no room now; nothing runs
-    ├── Unreachable      the call did not arrive; nothing runs
-    └── OutcomeUnknown   the call may have arrived: only the lease decides
+DriverError
+├── Rejected         the machine refused this job; nothing runs
+├── Throttled        the machine has no room now; nothing runs
+├── Unreachable      the call did not arrive; nothing runs
+└── OutcomeUnknown   the call may have arrived: only the lease decides
 """
 
 from __future__ import annotations
