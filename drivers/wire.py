@@ -157,7 +157,7 @@ class Gpu(Struct, frozen=True, omit_defaults=True):
 
 
 class ModelFile(Struct, frozen=True, omit_defaults=True):
-    """A model file a machine holds. folder is ComfyUI's kind (checkpoints, upscale_models); sha256 is hex, when known."""
+    """A model file a machine holds. folder is ComfyUI's kind (checkpoints, upscale_models); sha256 is hex."""
 
     folder: str
     name: str

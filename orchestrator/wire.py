@@ -58,7 +58,7 @@ class Tokens(Struct):
     access_token: str
     refresh_token: str
     expires_in: int
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  the scheme, not a secret
 
 
 class Me(Struct, omit_defaults=True):
