@@ -1,0 +1,98 @@
+"""Fixtures every test may use: a real PostgreSQL, and a database of its own with the schema, for a test that asks.
+
+One embedded server runs per pytest process. A database is a copy of a template that holds the schema: cheap enough to
+give every test a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from orchestrator.store.db import Database
+from orchestrator.store.embedded import EmbeddedPostgres
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "schema.sql"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Every async test runs on asyncio."""
+    return "asyncio", {"use_uvloop": False}
+
+
+def in_database(dsn: str, name: str) -> str:
+    """The DSN of another database on the same server."""
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+async def run_sql(dsn: str, *statements: str) -> None:
+    """Run statements on a connection of their own, each by itself."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The DSN of an empty, forgetful server that runs as long as this pytest process."""
+    home = Path(tempfile.mkdtemp(prefix="comfyfleet-test-"))
+    home.chmod(0o711)
+    server = EmbeddedPostgres(home, durable=False, settings={"max_connections": "300"})
+    try:
+        yield asyncio.run(server.start())
+    finally:
+        asyncio.run(server.stop())
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: str) -> str:
+    """The name of a database with the schema in it, for `create database ... template`."""
+    name = "schema_template"
+    asyncio.run(run_sql(postgres, f"create database {name}"))
+    asyncio.run(run_sql(in_database(postgres, name), SCHEMA.read_text()))
+    return name
+
+
+@pytest.fixture
+def empty_database_url(postgres: str) -> Iterator[str]:
+    """The DSN of a new database without any object, dropped afterwards."""
+    yield from _database(postgres, "template0")
+
+
+@pytest.fixture
+def database_url(postgres: str, template_database: str) -> Iterator[str]:
+    """The DSN of a new database with the schema, dropped afterwards."""
+    yield from _database(postgres, template_database)
+
+
+def _database(postgres: str, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    asyncio.run(run_sql(postgres, f"create database {name} template {template} strategy file_copy"))
+    yield in_database(postgres, name)
+    asyncio.run(run_sql(postgres, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """An open Database on a fresh schema."""
+    database = await Database.open(database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
