@@ -7,6 +7,7 @@ give every test a fresh one.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -47,10 +48,17 @@ async def run_sql(dsn: str, *statements: str) -> None:
         await connection.close()
 
 
+def _quick_folder() -> Path | None:
+    """Memory, where there is plenty: copying a database to a busy disk takes 0.4 s, to memory 0.02 s."""
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2_000_000_000
+    return memory if roomy else None
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The DSN of an empty, forgetful server that runs as long as this pytest process."""
-    home = Path(tempfile.mkdtemp(prefix="comfyfleet-test-"))
+    home = Path(tempfile.mkdtemp(prefix="comfyfleet-test-", dir=_quick_folder()))
     home.chmod(0o711)
     server = EmbeddedPostgres(home, durable=False, settings={"max_connections": "300"})
     try:
