@@ -1,0 +1,211 @@
+"""ComfyUI's HTTP and WebSocket API, as far as one prompt needs it. It knows nothing of attempts or events.
+
+History is the truth about a prompt; the WebSocket only makes it quick and gives progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import structlog
+from msgspec import Struct, field
+
+from drivers.wire import WorkflowJson
+
+_POLL_S = 1.0
+_LOST_AFTER = 5
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+_CALL = aiohttp.ClientTimeout(total=30)
+_log = structlog.get_logger()
+
+OnMessage = Callable[[str, dict[str, Any]], None]
+OnPreview = Callable[[str, bytes], None]
+
+
+class PromptRefused(Exception):
+    """The executor's validation refused the prompt; `body` is its answer."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__("the executor refused the workflow")
+        self.body = body
+
+
+class PromptLost(Exception):
+    """The executor runs but no longer knows the prompt."""
+
+
+class Status(Struct):
+    """How a prompt ended, as history tells it."""
+
+    status_str: str = ""
+    completed: bool = False
+    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class HistoryEntry(Struct):
+    """What a prompt left: ui outputs by node id, and how it ended."""
+
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    status: Status = field(default_factory=Status)
+
+    def message(self, name: str) -> dict[str, Any] | None:
+        """The data of the first message of that name."""
+        return next((data for event, data in self.status.messages if event == name), None)
+
+
+class Comfy:
+    """One executor at one address."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def object_info(self) -> list[str]:
+        """The class_type names the executor can run."""
+        return sorted(await self._get("/object_info", dict[str, msgspec.Raw]))
+
+    async def system_stats(self) -> dict[str, Any]:
+        """The `system` part of /system_stats."""
+        stats: dict[str, Any] = await self._get("/system_stats", dict[str, Any])
+        system = stats.get("system", {})
+        return system if isinstance(system, dict) else {}
+
+    async def run(
+        self,
+        prompt_id: str,
+        workflow: WorkflowJson,
+        extra: dict[str, Any],
+        on_message: OnMessage,
+        on_preview: OnPreview,
+    ) -> HistoryEntry:
+        """Queue a prompt and wait for its end. Raises PromptRefused, PromptLost, or aiohttp's errors."""
+        done = asyncio.Event()
+        socket = await self._open(prompt_id)
+        listener = asyncio.create_task(_listen(socket, prompt_id, done, on_message, on_preview)) if socket else None
+        try:
+            await self._queue(prompt_id, workflow, extra)
+            entry = await self._finished(prompt_id, done)
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                await self.forget(prompt_id)  # it keeps whole workflows in memory
+            return entry
+        finally:
+            if socket is not None and listener is not None:
+                listener.cancel()
+                await asyncio.gather(listener, return_exceptions=True)
+                await socket.close()
+
+    async def abort(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, or interrupt it if it runs. Other prompts are left alone."""
+        await self._post("/queue", {"delete": [prompt_id]})
+        await self._post("/interrupt", {"prompt_id": prompt_id})
+
+    async def is_known(self, prompt_id: str) -> bool:
+        """Whether the prompt is running or queued now."""
+        queue = await self._get("/queue", dict[str, list[list[Any]]])
+        items = queue.get("queue_running", []) + queue.get("queue_pending", [])
+        return any(len(item) > 1 and item[1] == prompt_id for item in items)
+
+    async def drop_caches(self) -> None:
+        """Make the executor forget the results of earlier prompts."""
+        await self._post("/free", {"unload_models": False, "free_memory": True})
+
+    async def forget(self, prompt_id: str) -> None:
+        """Remove a prompt from the executor's history."""
+        await self._post("/history", {"delete": [prompt_id]})
+
+    async def _queue(self, prompt_id: str, workflow: WorkflowJson, extra: dict[str, Any]) -> None:
+        body = {"prompt": workflow, "prompt_id": prompt_id, "client_id": prompt_id, "extra_data": extra}
+        async with self._session.post(f"{self._url}/prompt", json=body, timeout=_CALL) as response:
+            answer = await response.read()
+            if response.status == 400:
+                raise PromptRefused(_object(answer))
+            response.raise_for_status()
+        errors = _object(answer).get("node_errors")
+        if errors:  # ComfyUI would run the outputs that are valid; half a run is not what was asked for
+            await self.abort(prompt_id)
+            raise PromptRefused(_object(answer))
+
+    async def _finished(self, prompt_id: str, done: asyncio.Event) -> HistoryEntry:
+        missing = 0
+        while missing < _LOST_AFTER:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), _POLL_S)
+            done.clear()
+            try:
+                entry = (await self._get(f"/history/{prompt_id}", dict[str, HistoryEntry])).get(prompt_id)
+                if entry is not None and entry.status.status_str:
+                    return entry  # type: ignore[no-any-return]
+                missing = 0 if await self.is_known(prompt_id) else missing + 1
+            except (aiohttp.ClientError, OSError) as error:
+                # A busy executor may be slow to answer; whether it is dead is its supervisor's to say.
+                _log.debug("executor_poll_failed", error=str(error) or type(error).__name__)
+        raise PromptLost(f"the executor no longer knows prompt {prompt_id}")
+
+    async def _open(self, client_id: str) -> aiohttp.ClientWebSocketResponse | None:
+        """The prompt's WebSocket, greeted; None when it cannot be had: polling then does alone."""
+        url = f"{self._url}/ws?clientId={client_id}"
+        try:
+            socket = await asyncio.wait_for(self._session.ws_connect(url, max_msg_size=64_000_000), 5)
+        except (aiohttp.ClientError, OSError) as error:
+            _log.warning("executor_socket_failed", error=str(error) or type(error).__name__)
+            return None
+        with contextlib.suppress(TimeoutError):
+            await socket.receive(timeout=2)
+        return socket
+
+    async def _get(self, path: str, kind: type[Any]) -> Any:
+        async with self._session.get(f"{self._url}{path}", timeout=_CALL) as response:
+            response.raise_for_status()
+            return msgspec.json.decode(await response.read(), type=kind)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> None:
+        async with self._session.post(f"{self._url}{path}", json=body, timeout=_CALL) as response:
+            response.raise_for_status()
+
+
+async def _listen(
+    socket: aiohttp.ClientWebSocketResponse,
+    prompt_id: str,
+    done: asyncio.Event,
+    on_message: OnMessage,
+    on_preview: OnPreview,
+) -> None:
+    """Hand on what the executor says about the prompt, until the socket closes."""
+    async for message in socket:
+        if message.type is aiohttp.WSMsgType.BINARY:
+            preview = preview_of(message.data)
+            if preview is not None:
+                on_preview(*preview)
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            body = _object(message.data)
+            name, data = body.get("type"), body.get("data")
+            if not isinstance(name, str) or not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
+                continue
+            on_message(name, data)
+            if name in _ENDS or (name == "executing" and data.get("node") is None):
+                done.set()
+
+
+def preview_of(message: bytes) -> tuple[str, bytes] | None:
+    """The content type and bytes of a binary preview message; None for any other binary message."""
+    kind = int.from_bytes(message[:4], "big")
+    number = int.from_bytes(message[4:8], "big")
+    if kind == 1:
+        return ("image/png" if number == 2 else "image/jpeg"), message[8:]
+    if kind == 4:
+        about = _object(message[8 : 8 + number])
+        return str(about.get("image_type", "image/jpeg")), message[8 + number :]
+    return None
+
+
+def _object(text: bytes | str) -> dict[str, Any]:
+    """A JSON object, or an empty one when the text is something else."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {}

@@ -1,0 +1,133 @@
+"""What this machine has: GPUs, memory, node classes, models with hashes, versions. It does not know who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import psutil  # type: ignore[import-untyped]
+import structlog
+from msgspec import structs
+
+from drivers.wire import Gpu, Inventory, ModelFile
+from machine_agent import VERSION
+from machine_agent.comfy import Comfy
+from machine_agent.executor import Executor
+
+_MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})
+_Hashes = dict[str, tuple[int, int, str]]  # path -> modification time in ns, size, sha256
+_log = structlog.get_logger()
+
+
+async def find_gpus() -> list[Gpu]:
+    """The CUDA devices that nvidia-smi reports; none when there is no nvidia-smi."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "nvidia-smi",
+            "--query-gpu=name,memory.total",
+            "--format=csv,noheader,nounits",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        answer, _ = await asyncio.wait_for(process.communicate(), 30)
+    except (OSError, TimeoutError):
+        return []
+    return parse_gpus(answer.decode(errors="replace")) if process.returncode == 0 else []
+
+
+def parse_gpus(answer: str) -> list[Gpu]:
+    """Devices from nvidia-smi's lines `name, MiB`. A size it does not know counts as 0."""
+    gpus = []
+    for line in answer.splitlines():
+        name, _, mebibytes = line.rpartition(",")
+        size = mebibytes.strip()
+        if name.strip():
+            gpus.append(Gpu(name=name.strip(), vram=int(size) * 1024 * 1024 if size.isdigit() else 0))
+    return gpus
+
+
+def bare(gpus: list[Gpu]) -> Inventory:
+    """The inventory before an executor has answered and models were looked at."""
+    devices = gpus or [Gpu(name=platform.processor() or platform.machine() or "CPU", kind="cpu")]
+    versions = {"agent": VERSION, "agent_python": platform.python_version()}
+    ram = int(psutil.virtual_memory().total)
+    return Inventory(gpus=devices, versions=versions, ram=ram, cpus=os.cpu_count() or 1)
+
+
+class Inspector:
+    """Looks at the machine again and again; hashes are kept in `store` between starts."""
+
+    def __init__(self, session: aiohttp.ClientSession, models: Path, store: Path, gpus: list[Gpu]) -> None:
+        self._session = session
+        self._models = models
+        self._store = store
+        self._hashes = _load(store)
+        self.inventory = bare(gpus)
+
+    async def look(self, executor: Executor, *, hashed: bool) -> bool:
+        """Look at the executor and the models; True when something changed. Unless `hashed`, new files have no hash."""
+        models = await asyncio.to_thread(self._find_models, hashed=hashed)
+        found = structs.replace(self.inventory, models=models)
+        if executor.is_up:
+            found = await self._ask(executor, found)
+        changed = found != self.inventory
+        self.inventory = found
+        return changed
+
+    async def _ask(self, executor: Executor, found: Inventory) -> Inventory:
+        comfy = Comfy(self._session, executor.url)
+        try:
+            classes = await comfy.object_info()
+            system = await comfy.system_stats()
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+            _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
+            return found
+        return structs.replace(found, node_classes=classes, versions={**found.versions, **_versions(system)})
+
+    def _find_models(self, *, hashed: bool) -> list[ModelFile]:
+        found = []
+        for folder in sorted(path for path in _entries(self._models) if path.is_dir()):
+            files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _MODEL_SUFFIXES]
+            found += [self._describe(folder, path, hashed=hashed) for path in files if path.is_file()]
+        if hashed:
+            self._save()
+        return found
+
+    def _describe(self, folder: Path, path: Path, *, hashed: bool) -> ModelFile:
+        stat = path.stat()
+        known = self._hashes.get(str(path))
+        sha256 = known[2] if known is not None and known[:2] == (stat.st_mtime_ns, stat.st_size) else None
+        if sha256 is None and hashed:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self._hashes[str(path)] = (stat.st_mtime_ns, stat.st_size, sha256)
+        name = path.relative_to(folder).as_posix()
+        return ModelFile(folder=folder.name, name=name, size=stat.st_size, sha256=sha256)
+
+    def _save(self) -> None:
+        self._hashes = {path: known for path, known in self._hashes.items() if Path(path).exists()}
+        fresh = self._store.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(self._hashes))
+        fresh.replace(self._store)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _load(store: Path) -> _Hashes:
+    try:
+        return msgspec.json.decode(store.read_bytes(), type=_Hashes)
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def _versions(system: dict[str, Any]) -> dict[str, str]:
+    names = {"comfyui_version": "comfyui", "python_version": "python", "pytorch_version": "torch"}
+    return {name: str(system[key]) for key, name in names.items() if system.get(key)}
