@@ -21,6 +21,7 @@ import pytest
 
 from orchestrator.store.db import Database
 from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.migrate import read_migrations, record
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "schema.sql"
@@ -73,8 +74,19 @@ def template_database(postgres: str) -> str:
     """The name of a database with the schema in it, for `create database ... template`."""
     name = "schema_template"
     asyncio.run(run_sql(postgres, f"create database {name}"))
-    asyncio.run(run_sql(in_database(postgres, name), SCHEMA.read_text()))
+    asyncio.run(_install_schema(in_database(postgres, name)))
     return name
+
+
+async def _install_schema(dsn: str) -> None:
+    """The schema, with every migration recorded as applied: `migrate` finds nothing to do."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(SCHEMA.read_text())
+        for migration in read_migrations():
+            await record(connection, migration)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -1,0 +1,593 @@
+-- The core of the schema: everything that schema.sql held in the first release.
+-- Applied once and recorded with its checksum: put every later change into a new file.
+
+create type member_role as enum ('owner', 'admin', 'developer', 'viewer', 'playground');
+create type machine_kind as enum ('classic', 'runpod-serverless', 'modal-serverless', 'comfy-deploy-serverless');
+create type machine_state as enum ('pending', 'ready', 'draining', 'deleted');
+create type deployment_environment as enum ('production', 'staging', 'preview', 'public-share', 'private-share');
+create type run_status as enum ('not-started', 'queued', 'started', 'running', 'uploading', 'success', 'failed', 'timeout', 'cancelled');
+create type run_origin as enum ('api', 'manual', 'retry', 'public-share');
+create type attempt_state as enum ('placed', 'claimed', 'ended');
+create type file_purpose as enum ('input', 'output');
+create type file_state as enum ('pending', 'stored');
+create type outbox_state as enum ('pending', 'delivered', 'dead');
+
+create table organisations (
+  id uuid primary key,
+  name text not null,
+  slug text not null unique,
+  created_at timestamptz not null default now()
+);
+comment on table organisations is 'A team: the border of everything; nobody sees another team''s rows.';
+comment on column organisations.id is 'UUIDv7.';
+comment on column organisations.name is 'Display name.';
+comment on column organisations.slug is 'Short name for addresses; unique.';
+comment on column organisations.created_at is 'When the row was made.';
+
+create table users (
+  id uuid primary key,
+  email text not null unique check (email = lower(email)),
+  name text not null default '',
+  password_hash text not null,
+  created_at timestamptz not null default now(),
+  disabled_at timestamptz
+);
+comment on table users is 'A person. What they may do is in memberships, per team.';
+comment on column users.id is 'UUIDv7.';
+comment on column users.email is 'Login name, lower case; unique.';
+comment on column users.name is 'Display name.';
+comment on column users.password_hash is 'argon2id, with its salt and parameters.';
+comment on column users.created_at is 'When the row was made.';
+comment on column users.disabled_at is 'Set: the user may not log in.';
+
+create table memberships (
+  organisation_id uuid not null references organisations on delete cascade,
+  user_id uuid not null references users on delete cascade,
+  role member_role not null,
+  created_at timestamptz not null default now(),
+  primary key (organisation_id, user_id)
+);
+create index memberships_user on memberships (user_id);
+comment on table memberships is 'Which user belongs to which team, and as what.';
+comment on column memberships.organisation_id is 'The team (organisations.id).';
+comment on column memberships.user_id is 'The member (users.id).';
+comment on column memberships.role is 'What the member may do there.';
+comment on column memberships.created_at is 'When the user joined.';
+
+create table sessions (
+  id uuid primary key,
+  user_id uuid not null references users on delete cascade,
+  organisation_id uuid not null references organisations on delete cascade,
+  user_agent text not null default '',
+  created_at timestamptz not null default now(),
+  last_used_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  revoked_at timestamptz
+);
+create index sessions_user on sessions (user_id);
+comment on table sessions is 'A login. Its refresh tokens rotate; one used twice revokes the session.';
+comment on column sessions.id is 'UUIDv7; named in the access tokens given out under it.';
+comment on column sessions.user_id is 'Who logged in (users.id).';
+comment on column sessions.organisation_id is 'The team that the login acts for (organisations.id).';
+comment on column sessions.user_agent is 'What the browser called itself, for the list of logins.';
+comment on column sessions.created_at is 'When the user logged in.';
+comment on column sessions.last_used_at is 'When a refresh token was last traded.';
+comment on column sessions.expires_at is 'No refresh after this.';
+comment on column sessions.revoked_at is 'Set: logged out, or a refresh token was used twice.';
+
+create table refresh_tokens (
+  token_hash bytea primary key,
+  session_id uuid not null references sessions on delete cascade,
+  created_at timestamptz not null default now(),
+  used_at timestamptz
+);
+create index refresh_tokens_session on refresh_tokens (session_id);
+comment on table refresh_tokens is 'The refresh tokens of a session; each is traded once.';
+comment on column refresh_tokens.token_hash is 'sha256 of the token.';
+comment on column refresh_tokens.session_id is 'Its login (sessions.id).';
+comment on column refresh_tokens.created_at is 'When it was given out.';
+comment on column refresh_tokens.used_at is 'When it was traded; a second time revokes the session.';
+
+create table api_keys (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  created_by uuid references users on delete set null,
+  name text not null,
+  key_hash bytea not null unique,
+  hint text not null,
+  role member_role not null default 'developer',
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  last_used_at timestamptz,
+  revoked_at timestamptz
+);
+create index api_keys_organisation on api_keys (organisation_id, id desc);
+comment on table api_keys is 'A key that a program uses in place of a login.';
+comment on column api_keys.id is 'UUIDv7.';
+comment on column api_keys.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column api_keys.created_by is 'Who made it (users.id); null when that user is gone.';
+comment on column api_keys.name is 'What its maker calls it.';
+comment on column api_keys.key_hash is 'sha256 of the whole key; the key itself is shown once and not kept.';
+comment on column api_keys.hint is 'Prefix and last four characters, to tell keys apart.';
+comment on column api_keys.role is 'What the key may do.';
+comment on column api_keys.created_at is 'When the row was made.';
+comment on column api_keys.expires_at is 'Refused from then on; null: never.';
+comment on column api_keys.last_used_at is 'When it was last used, to the minute or so.';
+comment on column api_keys.revoked_at is 'Set: refused.';
+
+create table machines (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  name text not null,
+  kind machine_kind not null,
+  state machine_state not null default 'pending',
+  endpoint text,
+  labels jsonb not null default '{}',
+  slots integer not null default 0 check (slots between 0 and 1024),
+  inventory jsonb not null default '{}',
+  agent_version text not null default '',
+  credential_hash bytea unique,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  enrolled_at timestamptz,
+  deleted_at timestamptz
+);
+create unique index machines_name on machines (organisation_id, name) where deleted_at is null;
+create index machines_organisation on machines (organisation_id, id desc) where deleted_at is null;
+comment on table machines is 'A place that executes runs: an agent beside GPUs, a plain ComfyUI, or a provider''s endpoint.';
+comment on column machines.id is 'UUIDv7.';
+comment on column machines.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column machines.name is 'Display name; unique in the team among machines not deleted.';
+comment on column machines.kind is 'Which driver reaches it.';
+comment on column machines.state is 'pending until enrolled, ready, draining (finishes, takes nothing new), deleted.';
+comment on column machines.endpoint is 'URL of a plain ComfyUI that is pushed to; null when an agent dials in.';
+comment on column machines.labels is 'Names and values that a pool selects machines by: {"pool": "fast"}.';
+comment on column machines.slots is 'How many runs it executes at once, as it last said.';
+comment on column machines.inventory is 'GPUs, node classes and models it has (drivers.wire.Inventory).';
+comment on column machines.agent_version is 'Version of the agent that last connected; empty: none yet.';
+comment on column machines.credential_hash is 'sha256 of the agent''s credential; null until enrolled.';
+comment on column machines.created_at is 'When the row was made.';
+comment on column machines.updated_at is 'When this row last changed; heartbeats are in machine_beats.';
+comment on column machines.enrolled_at is 'When an agent traded its token for the credential.';
+comment on column machines.deleted_at is 'Set: kept for history only.';
+
+create table machine_beats (
+  machine_id uuid primary key references machines on delete cascade,
+  seen_at timestamptz not null,
+  lease_until timestamptz not null,
+  used_slots integer not null default 0,
+  connected boolean not null default true
+) with (fillfactor = 50);
+comment on table machine_beats is 'Sign of life of a machine. Hot and small: one row a machine, rewritten by every heartbeat batch.';
+comment on column machine_beats.machine_id is 'The machine (machines.id).';
+comment on column machine_beats.seen_at is 'Its last heartbeat.';
+comment on column machine_beats.lease_until is 'Without another heartbeat by then, the machine is lost and so are its attempts.';
+comment on column machine_beats.used_slots is 'Slots in use, as the agent says.';
+comment on column machine_beats.connected is 'Whether an agent''s connection is open.';
+
+create table machine_speeds (
+  machine_id uuid not null references machines on delete cascade,
+  version_id uuid not null,
+  execute_ms real not null,
+  samples integer not null,
+  updated_at timestamptz not null default now(),
+  primary key (machine_id, version_id)
+);
+comment on table machine_speeds is 'How fast a machine executes a workflow version; used to choose between machines.';
+comment on column machine_speeds.machine_id is 'The machine (machines.id).';
+comment on column machine_speeds.version_id is 'The workflow version (workflow_versions.id, not enforced).';
+comment on column machine_speeds.execute_ms is 'Moving average of the execute time, in milliseconds.';
+comment on column machine_speeds.samples is 'How many attempts it is made of.';
+comment on column machine_speeds.updated_at is 'When the last was added.';
+
+create table enrol_tokens (
+  token_hash bytea primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  machine_id uuid not null references machines on delete cascade,
+  created_by uuid references users on delete set null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  used_at timestamptz
+);
+create index enrol_tokens_machine on enrol_tokens (machine_id);
+comment on table enrol_tokens is 'A one-time token that an agent trades for its own credential.';
+comment on column enrol_tokens.token_hash is 'sha256 of the token.';
+comment on column enrol_tokens.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column enrol_tokens.machine_id is 'The machine it enrols (machines.id).';
+comment on column enrol_tokens.created_by is 'Who asked for it (users.id); null for an API key or when that user is gone.';
+comment on column enrol_tokens.created_at is 'When the row was made.';
+comment on column enrol_tokens.expires_at is 'Refused from then on.';
+comment on column enrol_tokens.used_at is 'When it was traded; refused from then on.';
+
+create table workflows (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  name text not null,
+  latest_version integer not null default 0,
+  created_by uuid references users on delete set null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deleted_at timestamptz
+);
+create index workflows_organisation on workflows (organisation_id, id desc) where deleted_at is null;
+comment on table workflows is 'A named line of versions.';
+comment on column workflows.id is 'UUIDv7.';
+comment on column workflows.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column workflows.name is 'Display name.';
+comment on column workflows.latest_version is 'Counter that hands out version numbers; 0: no version yet.';
+comment on column workflows.created_by is 'Who made it (users.id); null for an API key or when that user is gone.';
+comment on column workflows.created_at is 'When the row was made.';
+comment on column workflows.updated_at is 'When it was last renamed or got a version.';
+comment on column workflows.deleted_at is 'Set: hidden; its runs stay.';
+
+create table workflow_versions (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  workflow_id uuid not null references workflows on delete cascade,
+  version integer not null check (version > 0),
+  api_graph jsonb not null,
+  ui_graph jsonb,
+  snapshot jsonb,
+  requirements jsonb not null,
+  comment text not null default '',
+  created_by uuid references users on delete set null,
+  created_at timestamptz not null default now(),
+  unique (workflow_id, version)
+);
+create index workflow_versions_organisation on workflow_versions (organisation_id, id desc);
+comment on table workflow_versions is 'A workflow as it was uploaded. Immutable: a trigger refuses every update.';
+comment on column workflow_versions.id is 'UUIDv7.';
+comment on column workflow_versions.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column workflow_versions.workflow_id is 'Its workflow (workflows.id).';
+comment on column workflow_versions.version is '1, 2, 3 ... within the workflow.';
+comment on column workflow_versions.api_graph is 'The graph in ComfyUI''s API format: what is executed.';
+comment on column workflow_versions.ui_graph is 'The graph as ComfyUI''s editor saves it; null when not uploaded.';
+comment on column workflow_versions.snapshot is 'The environment it was made in: ComfyUI''s commit, node packs, hashes; null when not uploaded.';
+comment on column workflow_versions.requirements is 'Node classes and models a machine must have (orchestrator.runs.requirements.Requirements).';
+comment on column workflow_versions.comment is 'What the uploader says changed.';
+comment on column workflow_versions.created_by is 'Who uploaded it (users.id); null for an API key or when that user is gone.';
+comment on column workflow_versions.created_at is 'When the row was made.';
+
+create table deployments (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  workflow_id uuid not null references workflows on delete cascade,
+  version_id uuid not null references workflow_versions,
+  environment deployment_environment not null,
+  machine_id uuid references machines on delete set null,
+  pool jsonb not null default '{}',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deleted_at timestamptz
+);
+create unique index deployments_environment on deployments (workflow_id, environment) where deleted_at is null;
+create index deployments_organisation on deployments (organisation_id, id desc) where deleted_at is null;
+comment on table deployments is 'A version made callable under an environment, on a pool of machines.';
+comment on column deployments.id is 'UUIDv7.';
+comment on column deployments.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column deployments.workflow_id is 'Its workflow (workflows.id).';
+comment on column deployments.version_id is 'The version that runs started now will execute (workflow_versions.id).';
+comment on column deployments.environment is 'production, staging ...: one live deployment for each of a workflow''s environments.';
+comment on column deployments.machine_id is 'Pinned to this machine (machines.id); null: any machine of the pool.';
+comment on column deployments.pool is 'Labels that a machine must carry; {} admits every machine of the team.';
+comment on column deployments.created_at is 'When the row was made.';
+comment on column deployments.updated_at is 'When it was last pointed elsewhere.';
+comment on column deployments.deleted_at is 'Set: takes no new runs.';
+
+create table runs (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  workflow_id uuid not null,
+  version_id uuid not null references workflow_versions on delete cascade,
+  deployment_id uuid references deployments on delete set null,
+  origin run_origin not null default 'api',
+  status run_status not null default 'not-started',
+  revision integer not null default 1,
+  priority smallint not null default 0,
+  lane bigint not null,
+  pool jsonb not null default '{}',
+  pinned_machine_id uuid,
+  inputs jsonb not null default '{}',
+  max_attempts smallint not null default 3,
+  timeout_s integer not null default 3600,
+  attempts smallint not null default 0,
+  attempt_id uuid,
+  machine_id uuid,
+  sequence integer not null default 0,
+  not_before timestamptz not null default now(),
+  failure jsonb,
+  webhook_url text,
+  created_by uuid,
+  created_at timestamptz not null default now(),
+  queued_at timestamptz,
+  started_at timestamptz,
+  running_at timestamptz,
+  uploading_at timestamptz,
+  ended_at timestamptz
+) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+create index runs_waiting on runs (priority desc, id) where status = 'not-started';
+create index runs_organisation on runs (organisation_id, id desc);
+create index runs_deployment on runs (deployment_id, id desc) where deployment_id is not null;
+comment on table runs is 'One request to execute a workflow version. Its life is orchestrator/runs/state.py.';
+comment on column runs.id is 'UUIDv7; orders runs by time.';
+comment on column runs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column runs.workflow_id is 'Its workflow, copied from the version (workflows.id, not enforced).';
+comment on column runs.version_id is 'What is executed (workflow_versions.id).';
+comment on column runs.deployment_id is 'The deployment it was started through (deployments.id); null: none.';
+comment on column runs.origin is 'What started it.';
+comment on column runs.status is 'Where it is in its life; success, failed, timeout and cancelled are final.';
+comment on column runs.revision is 'Grows by one with every accepted change; the guard of every update.';
+comment on column runs.priority is 'Larger goes first.';
+comment on column runs.lane is 'Hash of (organisation, version, pool, machine): runs of one lane fit the same machines.';
+comment on column runs.pool is 'Labels that its machine must carry, copied from the deployment.';
+comment on column runs.pinned_machine_id is 'The only machine that may take it (machines.id, not enforced); null: any that fits.';
+comment on column runs.inputs is 'Values for the workflow''s external inputs, by input id.';
+comment on column runs.max_attempts is 'Given up after so many attempts.';
+comment on column runs.timeout_s is 'Seconds that an attempt may take from its start to its end.';
+comment on column runs.attempts is 'How many attempts were made.';
+comment on column runs.attempt_id is 'The attempt that holds the run now (attempts.id, not enforced); null: none.';
+comment on column runs.machine_id is 'Machine of the present or last attempt (machines.id, not enforced).';
+comment on column runs.sequence is 'Last event number taken from the present attempt.';
+comment on column runs.not_before is 'Not placed earlier: back-off before the next attempt.';
+comment on column runs.failure is 'Why the last attempt ended badly (drivers.wire.Failure); null: it did not.';
+comment on column runs.webhook_url is 'Told of every change of status, besides the team''s endpoints; null: none.';
+comment on column runs.created_by is 'Who started it (users.id, not enforced); null for an API key.';
+comment on column runs.created_at is 'When it was accepted.';
+comment on column runs.queued_at is 'When it was last given to a machine.';
+comment on column runs.started_at is 'When the present or last attempt was claimed.';
+comment on column runs.running_at is 'When the executor began that attempt.';
+comment on column runs.uploading_at is 'When that attempt began to upload outputs.';
+comment on column runs.ended_at is 'When it reached a final status; null: it has not.';
+
+create table attempts (
+  id uuid primary key,
+  run_id uuid not null references runs on delete cascade,
+  organisation_id uuid not null,
+  number smallint not null,
+  machine_id uuid not null references machines on delete cascade,
+  token_hash bytea not null,
+  state attempt_state not null default 'placed',
+  outcome text,
+  failure jsonb,
+  timings jsonb,
+  claim_until timestamptz not null,
+  deadline timestamptz,
+  created_at timestamptz not null default now(),
+  claimed_at timestamptz,
+  ended_at timestamptz,
+  unique (run_id, number)
+) with (fillfactor = 70);
+create index attempts_open on attempts (machine_id) where state <> 'ended';
+comment on table attempts is 'One try at a run on one machine. Written before the machine is told.';
+comment on column attempts.id is 'UUIDv7.';
+comment on column attempts.run_id is 'The run (runs.id).';
+comment on column attempts.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column attempts.number is '1, 2, 3 ... within the run.';
+comment on column attempts.machine_id is 'The machine it was given to (machines.id).';
+comment on column attempts.token_hash is 'sha256 of the lease token: who reports on the attempt must show the token.';
+comment on column attempts.state is 'placed: given out; claimed: the machine began; ended.';
+comment on column attempts.outcome is 'How it ended: success, failed, timeout, cancelled, lost or rejected; null: it has not.';
+comment on column attempts.failure is 'Why it ended badly (drivers.wire.Failure); null: it did not.';
+comment on column attempts.timings is 'Milliseconds by part, and peak memory (drivers.wire.Timings); null: not reported.';
+comment on column attempts.claim_until is 'Placed but not claimed by then: lost.';
+comment on column attempts.deadline is 'Claimed but not ended by then: timeout.';
+comment on column attempts.created_at is 'When it was placed.';
+comment on column attempts.claimed_at is 'When the machine claimed it.';
+comment on column attempts.ended_at is 'When it ended.';
+
+create table run_events (
+  run_id uuid not null references runs on delete cascade,
+  revision integer not null,
+  organisation_id uuid not null,
+  status run_status not null,
+  attempt smallint not null default 0,
+  machine_id uuid,
+  reason text,
+  at timestamptz not null default now(),
+  primary key (run_id, revision)
+);
+comment on table run_events is 'Append-only history of every accepted change: timelines, live streams that resume, and the history checker.';
+comment on column run_events.run_id is 'The run (runs.id).';
+comment on column run_events.revision is 'The run''s revision after the change; the event id of its live stream.';
+comment on column run_events.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column run_events.status is 'The run''s status after the change.';
+comment on column run_events.attempt is 'Number of the attempt; 0: none yet.';
+comment on column run_events.machine_id is 'Machine of that attempt (machines.id, not enforced); null: none.';
+comment on column run_events.reason is 'Why, where the status alone does not say.';
+comment on column run_events.at is 'When the change was accepted.';
+
+create table files (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  purpose file_purpose not null,
+  state file_state not null default 'pending',
+  name text not null,
+  content_type text not null,
+  size bigint not null check (size >= 0),
+  sha256 bytea not null check (length(sha256) = 32),
+  attempt_id uuid,
+  created_at timestamptz not null default now(),
+  stored_at timestamptz
+);
+create index files_content on files (organisation_id, sha256) where state = 'stored';
+create index files_pending on files (created_at) where state = 'pending';
+comment on table files is 'A stored file: an input that was uploaded, or an output. The bytes are in object storage, by their hash.';
+comment on column files.id is 'UUIDv7.';
+comment on column files.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column files.purpose is 'input: uploaded by a user; output: by a machine.';
+comment on column files.state is 'pending: the right to upload was given; stored: the bytes are there and their hash was checked.';
+comment on column files.name is 'File name as it was given, without folders.';
+comment on column files.content_type is 'MIME type.';
+comment on column files.size is 'Bytes.';
+comment on column files.sha256 is 'Hash of the content, 32 bytes; equal contents of a team are stored once.';
+comment on column files.attempt_id is 'The attempt that may upload it (attempts.id, not enforced); null for an input.';
+comment on column files.created_at is 'When the right to upload was given.';
+comment on column files.stored_at is 'When the content was complete.';
+
+create table outputs (
+  id uuid primary key,
+  run_id uuid not null references runs on delete cascade,
+  organisation_id uuid not null,
+  attempt_id uuid not null,
+  node_id text not null,
+  kind text not null,
+  ordinal integer not null,
+  file_id uuid references files,
+  data jsonb,
+  created_at timestamptz not null default now()
+);
+create unique index outputs_run on outputs (run_id, ordinal);
+comment on table outputs is 'What a run made; only of the attempt that succeeded or still holds the run.';
+comment on column outputs.id is 'UUIDv7.';
+comment on column outputs.run_id is 'The run (runs.id).';
+comment on column outputs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column outputs.attempt_id is 'The attempt that made it (attempts.id, not enforced).';
+comment on column outputs.node_id is 'The node that made it, by its id in the graph.';
+comment on column outputs.kind is 'ComfyUI''s key for it: images, gifs, audio, text ...';
+comment on column outputs.ordinal is '0, 1, 2 ... in the order reported within the run.';
+comment on column outputs.file_id is 'The file (files.id); null for a value.';
+comment on column outputs.data is 'The value, when it is not a file (text); else null.';
+comment on column outputs.created_at is 'When it was reported.';
+
+create table webhook_endpoints (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  url text not null,
+  events text[] not null default '{run.updated}',
+  secret_generation integer not null default 1,
+  created_at timestamptz not null default now(),
+  disabled_at timestamptz,
+  disabled_reason text
+);
+create index webhook_endpoints_organisation on webhook_endpoints (organisation_id, id desc);
+comment on table webhook_endpoints is 'An address of a team that is told of its runs.';
+comment on column webhook_endpoints.id is 'UUIDv7.';
+comment on column webhook_endpoints.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column webhook_endpoints.url is 'Where to POST.';
+comment on column webhook_endpoints.events is 'Event types it wants.';
+comment on column webhook_endpoints.secret_generation is 'The signing secret is derived from the master key, the id and this number; raise it to rotate.';
+comment on column webhook_endpoints.created_at is 'When the row was made.';
+comment on column webhook_endpoints.disabled_at is 'Set: told nothing.';
+comment on column webhook_endpoints.disabled_reason is 'Why: by hand, or after failing for days.';
+
+create table webhook_outbox (
+  id uuid primary key,
+  organisation_id uuid not null,
+  run_id uuid not null references runs on delete cascade,
+  revision integer not null,
+  status run_status not null,
+  event_type text not null,
+  endpoint_id uuid references webhook_endpoints on delete cascade,
+  state outbox_state not null default 'pending',
+  tries integer not null default 0,
+  next_at timestamptz not null default now(),
+  created_at timestamptz not null default now(),
+  delivered_at timestamptz
+);
+create index webhook_outbox_due on webhook_outbox (next_at) where state = 'pending';
+create index webhook_outbox_organisation on webhook_outbox (organisation_id, id desc);
+create index webhook_outbox_run on webhook_outbox (run_id);
+comment on table webhook_outbox is 'A message to be sent. Written in the transaction that changes the run; its body is rendered when it is sent.';
+comment on column webhook_outbox.id is 'UUIDv7; also the webhook-id header, by which a receiver knows a repetition.';
+comment on column webhook_outbox.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column webhook_outbox.run_id is 'The run (runs.id).';
+comment on column webhook_outbox.revision is 'The run''s revision that it tells of.';
+comment on column webhook_outbox.status is 'The status that it tells of.';
+comment on column webhook_outbox.event_type is 'run.updated, ...';
+comment on column webhook_outbox.endpoint_id is 'Where it goes (webhook_endpoints.id); null: the run''s own webhook_url.';
+comment on column webhook_outbox.state is 'pending: to be sent; delivered; dead: given up.';
+comment on column webhook_outbox.tries is 'How often it was sent.';
+comment on column webhook_outbox.next_at is 'Not sent earlier.';
+comment on column webhook_outbox.created_at is 'When the row was made.';
+comment on column webhook_outbox.delivered_at is 'When the receiver accepted it.';
+
+create table webhook_deliveries (
+  id uuid primary key,
+  outbox_id uuid not null references webhook_outbox on delete cascade,
+  organisation_id uuid not null,
+  url text not null,
+  response_code integer,
+  error text,
+  duration_ms integer not null,
+  at timestamptz not null default now()
+);
+create index webhook_deliveries_outbox on webhook_deliveries (outbox_id);
+create index webhook_deliveries_organisation on webhook_deliveries (organisation_id, id desc);
+comment on table webhook_deliveries is 'One attempt to send a message, for the team to look at.';
+comment on column webhook_deliveries.id is 'UUIDv7.';
+comment on column webhook_deliveries.outbox_id is 'The message (webhook_outbox.id).';
+comment on column webhook_deliveries.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column webhook_deliveries.url is 'Where it was sent.';
+comment on column webhook_deliveries.response_code is 'HTTP status of the answer; null: none came.';
+comment on column webhook_deliveries.error is 'Why no answer came; null: one did.';
+comment on column webhook_deliveries.duration_ms is 'Milliseconds until the answer or the error.';
+comment on column webhook_deliveries.at is 'When it was sent.';
+
+create table audit_log (
+  id uuid primary key,
+  organisation_id uuid not null,
+  actor text not null,
+  action text not null,
+  subject text not null,
+  detail jsonb not null default '{}',
+  at timestamptz not null default now()
+);
+create index audit_log_organisation on audit_log (organisation_id, id desc);
+comment on table audit_log is 'Who did what; append-only.';
+comment on column audit_log.id is 'UUIDv7.';
+comment on column audit_log.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column audit_log.actor is 'user:<id>, key:<id>, machine:<id> or system.';
+comment on column audit_log.action is 'machine.register, ...';
+comment on column audit_log.subject is 'What it was done to: machine:<id>.';
+comment on column audit_log.detail is 'What changed.';
+comment on column audit_log.at is 'When it was done.';
+
+create table run_counts (
+  organisation_id uuid not null,
+  status run_status not null,
+  n bigint not null,
+  primary key (organisation_id, status)
+);
+comment on table run_counts is 'How many runs a team has of each status: kept, never counted. Add the rows of run_count_deltas.';
+comment on column run_counts.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column run_counts.status is 'The status.';
+comment on column run_counts.n is 'Runs of that status, without the changes not yet rolled up.';
+
+create table run_count_deltas (
+  id bigint generated always as identity primary key,
+  organisation_id uuid not null,
+  status run_status not null,
+  delta integer not null
+);
+comment on table run_count_deltas is 'Changes to run_counts, appended beside the run''s update and rolled up by the sweeper.';
+comment on column run_count_deltas.id is 'Order of arrival.';
+comment on column run_count_deltas.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column run_count_deltas.status is 'The status that gained or lost runs.';
+comment on column run_count_deltas.delta is 'How many: negative for those that left it.';
+
+create table watch_clock (
+  one boolean primary key default true check (one),
+  ticked_at timestamptz not null
+);
+comment on table watch_clock is 'One row: when a leader last watched. Leases do not run out while no orchestrator is alive to renew them.';
+comment on column watch_clock.one is 'Always true: keeps the table to one row.';
+comment on column watch_clock.ticked_at is 'The last watch.';
+
+create table schema_migrations (
+  version integer primary key,
+  name text not null,
+  checksum text not null,
+  applied_at timestamptz not null default now()
+);
+comment on table schema_migrations is 'Which files of deploy/migrations were applied to this database.';
+comment on column schema_migrations.version is 'The file''s number.';
+comment on column schema_migrations.name is 'The file''s name without .sql.';
+comment on column schema_migrations.checksum is 'sha256 of its text, hexadecimal.';
+comment on column schema_migrations.applied_at is 'When it was applied.';
+
+create function refuse_version_update() returns trigger language plpgsql as $$
+begin
+  raise exception 'workflow versions are immutable: upload a new version' using errcode = 'restrict_violation';
+end $$;
+create trigger workflow_versions_immutable before update on workflow_versions
+  for each row when (old.* is distinct from new.*) execute function refuse_version_update();
