@@ -1,6 +1,13 @@
 -- The core of the schema: everything that schema.sql held in the first release.
 -- Applied once and recorded with its checksum: put every later change into a new file.
 
+-- UUIDv7 for rows that SQL itself makes (the webhook outbox); PostgreSQL has its own only from 18 on.
+create function uuid7() returns uuid language sql volatile parallel safe as $$
+  select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+    placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6),
+    52, 1), 53, 1), 'hex')::uuid
+$$;
+
 create type member_role as enum ('owner', 'admin', 'developer', 'viewer', 'playground');
 create type machine_kind as enum ('classic', 'runpod-serverless', 'modal-serverless', 'comfy-deploy-serverless');
 create type machine_state as enum ('pending', 'ready', 'draining', 'deleted');

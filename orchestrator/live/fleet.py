@@ -1,0 +1,326 @@
+"""The machines whose agents are connected to this process: their lines, what they have, what they hold.
+
+A Link is one agent's open socket, seen from here. Slots are counted from what was assigned and not yet ended; the
+agent's own list, in every heartbeat, corrects the count, so that neither a lost frame nor a restart of either side
+leaves a slot taken or a run forgotten. It knows no HTTP, and makes events for the ledger instead of deciding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+import structlog
+
+from drivers.classic import Classic
+from drivers.wire import (
+    AgentFrame,
+    AttemptId,
+    Beat,
+    Declined,
+    Drain,
+    Failure,
+    Hello,
+    Inventory,
+    InventoryChanged,
+    MachineId,
+    Preview,
+    Progress,
+    RunId,
+    ServerFrame,
+    Stop,
+    Welcome,
+)
+from orchestrator.config import Config
+from orchestrator.live.hub import Hub
+from orchestrator.runs.schedule import MachineView
+from orchestrator.runs.state import Lost
+from orchestrator.store import fleet as store
+from orchestrator.store import machines
+from orchestrator.store.db import Database, DatabaseUnavailable
+from orchestrator.store.ledger import Change, Changed, Ledger
+from orchestrator.wire import ProgressEvent
+
+log = structlog.get_logger("fleet")
+
+OUTBOX: Final = 2000
+WARM_VERSIONS: Final = 4
+SPEED_WEIGHT: Final = 0.3
+
+
+class Link:
+    """One connected agent. Frames to it wait in a bounded outbox that its socket's writer empties."""
+
+    def __init__(self, machine: store.LiveMachine, organisation_id: str, hello: Hello) -> None:
+        self.machine = machine
+        self.organisation_id = organisation_id
+        self.slots = hello.slots
+        self.held: dict[AttemptId, tuple[RunId, float]] = {}
+        self.warm: OrderedDict[str, None] = OrderedDict()
+        self.speeds: dict[str, float] = {}
+        self.outbox: asyncio.Queue[ServerFrame | None] = asyncio.Queue(OUTBOX)
+        self.node_classes: frozenset[str] = frozenset()
+        self.models: frozenset[str] = frozenset()
+        self.take_inventory(hello.slots, hello.inventory)
+
+    def take_inventory(self, slots: int, inventory: Inventory) -> None:
+        """The machine has this now."""
+        self.slots = slots
+        self.node_classes = frozenset(inventory.node_classes)
+        self.models = frozenset(model.name for model in inventory.models)
+
+    def send(self, frame: ServerFrame) -> bool:
+        """Queue a frame; False when the agent reads too slowly."""
+        try:
+            self.outbox.put_nowait(frame)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the socket's writer, and with it the connection."""
+        while not self.send_end():
+            self.outbox.get_nowait()
+
+    def send_end(self) -> bool:
+        """Queue the end of the connection; False when the outbox is full."""
+        try:
+            self.outbox.put_nowait(None)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def note_placed(self, version_id: str) -> None:
+        """The version's models will be warm here."""
+        self.warm[version_id] = None
+        self.warm.move_to_end(version_id)
+        while len(self.warm) > WARM_VERSIONS:
+            self.warm.popitem(last=False)
+
+    def note_speed(self, version_id: str, execute_ms: float) -> float:
+        """Take a measured execute time into the moving average; returns the average."""
+        before = self.speeds.get(version_id, execute_ms)
+        self.speeds[version_id] = before + SPEED_WEIGHT * (execute_ms - before)
+        return self.speeds[version_id]
+
+    def view(self) -> MachineView:
+        """The machine as the scheduler sees it."""
+        return MachineView(
+            id=self.machine.id,
+            organisation_id=self.organisation_id,
+            name=self.machine.name,
+            free=max(0, self.slots - len(self.held)),
+            slots=self.slots,
+            ready=self.machine.state == "ready",
+            labels=self.machine.labels,
+            node_classes=self.node_classes,
+            models=self.models,
+            warm=frozenset(self.warm),
+            speeds=self.speeds,
+        )
+
+
+class Fleet:
+    """Every link of this process. `changed` is called when a machine may be able to take more or other runs."""
+
+    def __init__(
+        self, db: Database, classic: Classic, hub: Hub, config: Config, changed: Callable[[bool], None]
+    ) -> None:
+        self._db = db
+        self._classic = classic
+        self._hub = hub
+        self._config = config
+        self._changed = changed
+        self._links: dict[MachineId, Link] = {}
+        self._holders: dict[AttemptId, Link] = {}
+        self._beaten: set[MachineId] = set()
+        self._measured: dict[tuple[MachineId, str], float] = {}
+        self.ledger: Ledger
+
+    # What the dispatcher asks and tells
+
+    def views(self) -> list[MachineView]:
+        """Every machine connected here, as the scheduler sees it."""
+        return [link.view() for link in self._links.values()]
+
+    def hold(self, machine_id: MachineId, attempt_id: AttemptId, run_id: RunId, version_id: str) -> None:
+        """The attempt takes a slot of the machine from now on."""
+        link = self._links.get(machine_id)
+        if link is not None:
+            link.held[attempt_id] = (run_id, asyncio.get_running_loop().time())
+            link.note_placed(version_id)
+            self._holders[attempt_id] = link
+
+    def release(self, attempt_id: AttemptId) -> None:
+        """The attempt takes no slot any more."""
+        link = self._holders.pop(attempt_id, None)
+        if link is not None and link.held.pop(attempt_id, None) is not None:
+            self._changed(False)
+
+    def told(self, changes: Iterable[Changed]) -> None:
+        """Runs changed: free the slots of attempts that ended, stop those the agent does not know to be over."""
+        for changed in changes:
+            attempt_id = changed.ended_attempt
+            if attempt_id is None:
+                continue
+            link = self._holders.get(attempt_id)
+            if link is not None:
+                self._measure(link, changed)
+                if changed.outcome in ("lost", "cancelled", "timeout"):
+                    link.send(Stop(attempt_id, changed.reason or changed.state.status))
+            self.release(attempt_id)
+
+    def _measure(self, link: Link, changed: Changed) -> None:
+        if changed.state.status == "success" and changed.timings is not None and changed.version_id:
+            average = link.note_speed(changed.version_id, changed.timings.execute_ms)
+            self._measured[link.machine.id, changed.version_id] = average
+
+    # A connection's life
+
+    async def join(self, machine: store.LiveMachine, organisation_id: str, hello: Hello) -> Link:
+        """An agent said hello: its machine is ready for runs once this returns."""
+        link = Link(machine, organisation_id, hello)
+        await machines.save_inventory(
+            self._db, machine.id, slots=hello.slots, inventory=hello.inventory, agent_version=hello.agent_version
+        )
+        link.speeds = await store.speeds(self._db, machine.id)
+        await store.beat(self._db, {machine.id: len(hello.attempts)}, self._config.lease_s)
+        replaced = self._links.get(machine.id)
+        if replaced is not None:
+            self._drop(replaced)
+        await self._reconcile_hello(link, set(hello.attempts))
+        self._links[machine.id] = link
+        self._classic.attach(machine.id, link)
+        link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s))
+        if machine.state == "draining":
+            link.send(Drain(True))
+        log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
+        self._changed(True)
+        return link
+
+    async def leave(self, link: Link) -> None:
+        """The connection is closed. What the machine holds goes on until its lease runs out."""
+        if self._links.get(link.machine.id) is not link:
+            return
+        self._drop(link)
+        log.info("machine disconnected", machine=link.machine.name, holds=len(link.held))
+        await store.beat(self._db, {link.machine.id: len(link.held)}, 0.0, connected=False)
+
+    def _drop(self, link: Link) -> None:
+        del self._links[link.machine.id]
+        self._classic.detach(link.machine.id, link)
+        for attempt_id in link.held:
+            self._holders.pop(attempt_id, None)
+        link.close()
+        self._changed(True)
+
+    def close_all(self) -> None:
+        """The process ends: close every connection."""
+        for link in list(self._links.values()):
+            link.close()
+
+    async def frame(self, link: Link, data: str | bytes) -> None:
+        """Act on a frame. Raises msgspec.ValidationError when it is none."""
+        frame = msgspec.json.decode(data, type=AgentFrame)
+        if isinstance(frame, Progress):
+            self._progress(link, frame)
+        elif isinstance(frame, Preview):
+            self._progress(link, None)
+        elif isinstance(frame, Beat):
+            self._beaten.add(link.machine.id)
+            await self._reconcile_beat(link, set(frame.attempts))
+        elif isinstance(frame, InventoryChanged):
+            link.take_inventory(frame.slots, frame.inventory)
+            await machines.save_inventory(self._db, link.machine.id, slots=frame.slots, inventory=frame.inventory)
+            self._changed(True)
+        elif isinstance(frame, Declined):
+            await self._lost(link, frame.attempt_id, Failure("rejected", f"{link.machine.name}: {frame.reason}"))
+
+    def _progress(self, link: Link, frame: Progress | None) -> None:
+        if frame is None or frame.attempt_id not in link.held:
+            return
+        event = ProgressEvent(frame.run_id, frame.value, frame.node_id, frame.node_type, frame.text)
+        self._hub.publish(link.organisation_id, event)
+
+    # What it holds, and what it should hold
+
+    async def _reconcile_hello(self, link: Link, listed: set[AttemptId]) -> None:
+        now = asyncio.get_running_loop().time()
+        for attempt in await store.open_attempts(self._db, link.machine.id):
+            link.held[attempt.attempt_id] = (attempt.run_id, now)
+            self._holders[attempt.attempt_id] = link
+        forgotten = set(link.held) - listed
+        for attempt_id in listed - set(link.held):
+            link.send(Stop(attempt_id, "the attempt is over"))
+        for attempt_id in forgotten:
+            failure = Failure("machine_lost", f"{link.machine.name} no longer has the attempt")
+            await self._lost(link, attempt_id, failure)
+
+    async def _reconcile_beat(self, link: Link, listed: set[AttemptId]) -> None:
+        """Compare with the agent's list; only differences that have lasted are looked up."""
+        horizon = asyncio.get_running_loop().time() - self._config.claim_s
+        missing = {a for a, (_, since) in link.held.items() if a not in listed and since < horizon}
+        strange = listed - set(link.held)
+        if not missing and not strange:
+            return
+        still = await store.still_open(self._db, link.machine.id, [*missing, *strange])
+        for attempt_id in strange:
+            if attempt_id in still:
+                link.held[attempt_id] = (still[attempt_id], asyncio.get_running_loop().time())
+                self._holders[attempt_id] = link
+            else:
+                link.send(Stop(attempt_id, "the attempt is over"))
+        for attempt_id in missing:
+            if attempt_id in still:
+                failure = Failure("machine_lost", f"{link.machine.name} no longer has the attempt")
+                await self._lost(link, attempt_id, failure)
+            else:
+                self.release(attempt_id)
+
+    async def _lost(self, link: Link, attempt_id: AttemptId, failure: Failure) -> None:
+        held = link.held.get(attempt_id)
+        if held is not None:
+            await self.ledger.change(Change(held[0], Lost(attempt_id, failure), link.organisation_id))
+            self.release(attempt_id)
+
+    # The loop that renews leases and learns what operators changed
+
+    async def tick(self) -> bool:
+        """Renew the leases of machines that beat, look up what changed about machines, store measured speeds."""
+        beaten, self._beaten = self._beaten & self._links.keys(), set()
+        try:
+            if beaten:
+                used = {machine_id: len(self._links[machine_id].held) for machine_id in beaten}
+                await store.beat(self._db, used, self._config.lease_s)
+            await self.refresh(list(self._links))
+            measured, self._measured = self._measured, {}
+            if measured:
+                await store.save_speeds(
+                    self._db, [(machine, version, ms) for (machine, version), ms in measured.items()]
+                )
+        except DatabaseUnavailable:
+            self._beaten |= beaten
+            raise
+        return False
+
+    async def refresh(self, machine_ids: list[MachineId]) -> None:
+        """Take over names, states and labels from the database; a deleted machine's connection is closed."""
+        mine = [machine_id for machine_id in machine_ids if machine_id in self._links]
+        if not mine:
+            return
+        rows = await store.live(self._db, mine)
+        for machine_id in mine:
+            link = self._links.get(machine_id)
+            if link is None:
+                continue
+            row = rows.get(machine_id)
+            if row is None:
+                self._drop(link)
+            elif row != link.machine:
+                if (row.state == "draining") != (link.machine.state == "draining"):
+                    link.send(Drain(row.state == "draining"))
+                link.machine = row
+                self._changed(True)

@@ -1,0 +1,114 @@
+"""Live events of runs to whoever watches: subscribers per run and per organisation, in this process's memory.
+
+State changes are never dropped: a subscriber too slow for them is closed and catches up from the database. Progress is
+dropped freely, oldest first. It knows neither HTTP nor the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from orchestrator.wire import ProgressEvent, RunEvent
+
+LiveEvent = RunEvent | ProgressEvent
+MOST_CHANGES: Final = 1000
+
+
+class TooSlow(Exception):
+    """The subscriber did not keep up with state changes; it must start again from the database."""
+
+
+class Subscription:
+    """One watcher's queue: all state changes in order, and of progress only the newest of each run."""
+
+    def __init__(self) -> None:
+        self._changes: deque[RunEvent] = deque()
+        self._progress: dict[str, ProgressEvent] = {}
+        self._bell = asyncio.Event()
+        self._lost = False
+
+    def put(self, event: LiveEvent) -> None:
+        """Queue an event; never blocks."""
+        if isinstance(event, ProgressEvent):
+            self._progress[event.run_id] = event
+        elif len(self._changes) >= MOST_CHANGES:
+            self._lost = True
+        else:
+            self._changes.append(event)
+        self._bell.set()
+
+    async def next(self, timeout: float) -> LiveEvent | None:
+        """The next event, or None after timeout seconds without one. Raises TooSlow."""
+        if not self._changes and not self._progress and not self._lost:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._bell.wait()
+            except TimeoutError:
+                return None
+        self._bell.clear()
+        if self._lost:
+            raise TooSlow
+        if self._changes:
+            return self._pop(self._changes.popleft())
+        run_id = next(iter(self._progress))
+        return self._pop(self._progress.pop(run_id))
+
+    def _pop(self, event: LiveEvent) -> LiveEvent:
+        if self._changes or self._progress:
+            self._bell.set()
+        return event
+
+    async def __aiter__(self) -> AsyncIterator[LiveEvent]:
+        """Every event, for ever. Raises TooSlow."""
+        while True:
+            event = await self.next(3600.0)
+            if event is not None:
+                yield event
+
+
+class Hub:
+    """Subscribers by run and by organisation, and the newest progress of runs under way."""
+
+    def __init__(self) -> None:
+        self._by_run: dict[str, set[Subscription]] = {}
+        self._by_organisation: dict[str, set[Subscription]] = {}
+        self._newest: dict[str, ProgressEvent] = {}
+
+    @contextmanager
+    def subscribe(self, organisation_id: str, run_id: str | None = None) -> Iterator[Subscription]:
+        """Watch one run, or everything of the organisation. The caller has checked that the run is its own."""
+        subscription = Subscription()
+        table, key = (self._by_organisation, organisation_id) if run_id is None else (self._by_run, run_id)
+        table.setdefault(key, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            table[key].discard(subscription)
+            if not table[key]:
+                del table[key]
+
+    def publish(self, organisation_id: str, event: LiveEvent) -> None:
+        """Give an event to the run's watchers and the organisation's."""
+        if isinstance(event, ProgressEvent):
+            self._newest[event.run_id] = event
+        run_id = event.run_id
+        for subscription in self._by_run.get(run_id, ()):
+            subscription.put(event)
+        for subscription in self._by_organisation.get(organisation_id, ()):
+            subscription.put(event)
+
+    def progress(self, run_id: str) -> ProgressEvent | None:
+        """The newest progress of a run under way here."""
+        return self._newest.get(run_id)
+
+    def forget(self, run_id: str) -> None:
+        """The run's attempt has ended: its progress means nothing any more."""
+        self._newest.pop(run_id, None)
+
+    def watched(self) -> list[str]:
+        """Runs that somebody watches one by one."""
+        return list(self._by_run)

@@ -1,0 +1,176 @@
+"""Who gets a run: waiting runs and machines in, placements out. Pure; it does not know where either came from.
+
+A lane is a set of runs that fit the same machines (same organisation, version, pool and pinned machine). Eligibility is
+decided once per lane and machine; then each run takes the best machine of its lane by score, from a heap whose scores
+are looked at again when they are popped, so that 500 runs over 1,000 machines cost about 500 log 1,000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from drivers.wire import MachineId, RunId
+
+WARM: Final = 2.0
+IDLE: Final = 1.0
+SPEED: Final = 0.5
+TRIED: Final = 100.0
+
+
+class Demand(Struct, frozen=True):
+    """What a lane's runs need of a machine. models are file names as the graph gives them."""
+
+    organisation_id: str
+    version_id: str
+    node_classes: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    pool: tuple[tuple[str, str], ...] = ()
+    pinned: MachineId | None = None
+
+
+class MachineView(Struct):
+    """A machine as the scheduler sees it. free is used up by placements; speeds are execute times in ms by version."""
+
+    id: MachineId
+    organisation_id: str
+    name: str
+    free: int
+    slots: int
+    ready: bool = True
+    labels: Mapping[str, str] = {}
+    node_classes: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    warm: frozenset[str] = frozenset()
+    speeds: Mapping[str, float] = {}
+
+
+class Waiting(Struct, frozen=True):
+    """A run in the queue, in queue order. tried: machines where an attempt already failed."""
+
+    run_id: RunId
+    lane: int
+    tried: frozenset[MachineId] = frozenset()
+
+
+class Placement(Struct, frozen=True):
+    """This run goes to this machine."""
+
+    run_id: RunId
+    machine_id: MachineId
+
+
+class Plan(Struct, frozen=True):
+    """Placements, and the lanes nobody here can serve now: unfit ones (no machine ever) and full ones (no slot)."""
+
+    placements: list[Placement]
+    unfit: set[int]
+    full: set[int]
+
+
+def lane_of(demand: Demand) -> int:
+    """A signed 64-bit name for the demand's lane: version, pool and pinned machine decide it."""
+    text = "\n".join([demand.organisation_id, demand.version_id, demand.pinned or "", *map("=".join, demand.pool)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def why_unfit(demand: Demand, machine: MachineView) -> str | None:
+    """The first reason why this machine can never take the lane's runs as it stands, or None when it can."""
+    if machine.organisation_id != demand.organisation_id:
+        return "belongs to another organisation"
+    if demand.pinned is not None and machine.id != demand.pinned:
+        return "is not the machine the deployment is pinned to"
+    if not machine.ready:
+        return "is not taking runs (draining, disconnected or not yet enrolled)"
+    for key, value in demand.pool:
+        if machine.labels.get(key) != value:
+            return f"lacks the label {key}={value}"
+    missing = demand.node_classes - machine.node_classes
+    if missing:
+        return f"has no node {sorted(missing)[0]}"
+    lacking = demand.models - machine.models
+    if lacking:
+        return f"has no model {sorted(lacking)[0]}"
+    return None
+
+
+def score(demand: Demand, machine: MachineView, fastest: float) -> float:
+    """Higher is better: a warm model first, then idle slots, then measured speed relative to the fastest."""
+    warm = WARM if demand.version_id in machine.warm else 0.0
+    idle = IDLE * machine.free / max(1, machine.slots)
+    speed = machine.speeds.get(demand.version_id)
+    return warm + idle + (SPEED * fastest / speed if speed else SPEED / 2)
+
+
+class _Lane:
+    """The machines that fit one lane, best first."""
+
+    def __init__(self, demand: Demand, machines: Iterable[MachineView]) -> None:
+        self.demand = demand
+        self.fit = [machine for machine in machines if why_unfit(demand, machine) is None]
+        times = [m.speeds[demand.version_id] for m in self.fit if demand.version_id in m.speeds]
+        self.fastest = min(times, default=1.0)
+        self._heap = [self._entry(place, machine) for place, machine in enumerate(self.fit)]
+        heapq.heapify(self._heap)
+
+    def _entry(self, place: int, machine: MachineView) -> tuple[float, int]:
+        return (-score(self.demand, machine, self.fastest), place)
+
+    def best(self, tried: frozenset[MachineId]) -> MachineView | None:
+        """The best machine with a free slot; one already tried only when no other has room."""
+        aside: list[tuple[float, int]] = []
+        found: MachineView | None = None
+        while self._heap and found is None:
+            entry = heapq.heappop(self._heap)
+            machine = self.fit[entry[1]]
+            if machine.free <= 0:
+                continue
+            now = self._entry(entry[1], machine)
+            if now > entry:
+                heapq.heappush(self._heap, now)
+            elif machine.id in tried:
+                aside.append(now)
+            else:
+                found = machine
+                aside.append(now)
+        for entry in aside:
+            heapq.heappush(self._heap, entry)
+        if found is None and aside:
+            return self.fit[min(aside)[1]]
+        return found
+
+
+def choose(waiting: Sequence[Waiting], demands: Mapping[int, Demand], machines: Sequence[MachineView]) -> Plan:
+    """Place as many waiting runs as there is room for, in queue order. machines' `free` is counted down."""
+    lanes: dict[int, _Lane] = {}
+    plan = Plan([], set(), set())
+    for run in waiting:
+        lane = lanes.get(run.lane)
+        if lane is None:
+            lane = lanes[run.lane] = _Lane(demands[run.lane], machines)
+        machine = lane.best(run.tried)
+        if machine is None:
+            (plan.full if lane.fit else plan.unfit).add(run.lane)
+            continue
+        machine.free -= 1
+        plan.placements.append(Placement(run.run_id, machine.id))
+    return plan
+
+
+def explain(reasons: Sequence[tuple[str, str]], total: int) -> str:
+    """Why nobody takes a run, for people. reasons: (machine name, what it lacks) of those looked at; total machines."""
+    if total == 0:
+        return "no machine is registered: register one and enrol its agent"
+    if not reasons:
+        return "every machine that can run it is busy"
+    common = {reason for _, reason in reasons}
+    if len(common) == 1 and len(reasons) == total:
+        reason = common.pop()
+        return f"no machine {reason}" if not reason.startswith("has no ") else f"no machine has {reason[7:]}"
+    named = "; ".join(f"{name} {reason}" for name, reason in reasons[:5])
+    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return f"none of {total} machines can run it: {named}{more}"

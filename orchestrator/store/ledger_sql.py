@@ -1,0 +1,106 @@
+"""The ledger's two statements. APPLY is the only UPDATE of runs in the code base.
+
+It takes the columns of six tables of facts (runs, history, placed, claimed and ended attempts, outputs). Only the runs
+whose revision is still the expected one are changed; everything else joins what was changed, in one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+LOAD: Final[LiteralString] = """
+    select r.id, r.organisation_id, r.version_id, r.status, r.revision, r.attempts, r.max_attempts, r.attempt_id,
+           r.machine_id, r.sequence, r.failure, a.token_hash
+    from runs r left join attempts a on a.id = r.attempt_id
+    where r.id = any($1::uuid[])
+"""
+
+APPLY: Final[LiteralString] = """
+with wanted as (
+  select * from unnest($1::uuid[], $2::int[], $3::int[], $4::run_status[], $5::smallint[], $6::uuid[], $7::uuid[],
+                       $8::int[], $9::jsonb[], $10::float8[])
+    as w(run_id, expected, revision, status, attempts, attempt_id, machine_id, sequence, failure, delay_s)
+), before as materialized (
+  -- locked in the order of their ids, so that two batches never wait for each other crosswise
+  select r.id, r.status from runs r join wanted w on r.id = w.run_id and r.revision = w.expected
+  order by r.id for update of r
+), applied as (
+  update runs r set
+    status = w.status, revision = w.revision, attempts = w.attempts, attempt_id = w.attempt_id,
+    machine_id = w.machine_id, sequence = w.sequence, failure = w.failure,
+    not_before = case when w.status = 'not-started' then now() + make_interval(secs => w.delay_s) else r.not_before end,
+    queued_at = case when w.status = 'queued' then now() else r.queued_at end,
+    started_at = case when w.status = 'queued' then null
+                      when w.status = 'not-started' then r.started_at
+                      else coalesce(r.started_at, now()) end,
+    running_at = case when w.status = 'queued' then null
+                      when w.status in ('running', 'uploading', 'success') then coalesce(r.running_at, now())
+                      else r.running_at end,
+    uploading_at = case when w.status = 'queued' then null
+                        when w.status in ('uploading', 'success') then coalesce(r.uploading_at, now())
+                        else r.uploading_at end,
+    ended_at = case when w.status in ('success', 'failed', 'timeout', 'cancelled') then now() end
+  from wanted w join before b on b.id = w.run_id
+  where r.id = w.run_id and r.revision = w.expected
+  returning r.id, r.organisation_id, r.webhook_url, r.timeout_s, r.status
+), history as (
+  select h.*, a.organisation_id, a.webhook_url
+  from unnest($11::uuid[], $12::int[], $13::run_status[], $14::smallint[], $15::uuid[], $16::text[])
+    as h(run_id, revision, status, attempt, machine_id, reason)
+  join applied a on a.id = h.run_id
+), into_history as (
+  insert into run_events (run_id, revision, organisation_id, status, attempt, machine_id, reason)
+  select run_id, revision, organisation_id, status, attempt, machine_id, reason from history
+), into_attempts as (
+  insert into attempts (id, run_id, organisation_id, number, machine_id, token_hash, claim_until)
+  select p.id, p.run_id, a.organisation_id, p.number, p.machine_id, p.token_hash,
+         now() + make_interval(secs => p.claim_s)
+  from unnest($17::uuid[], $18::uuid[], $19::smallint[], $20::uuid[], $21::bytea[], $22::float8[])
+    as p(id, run_id, number, machine_id, token_hash, claim_s)
+  join applied a on a.id = p.run_id
+), touched as (
+  select coalesce(c.id, e.id) as id, c.id is not null as claimed, e.id is not null as ended, a.timeout_s,
+         e.outcome, e.failure, e.timings
+  from unnest($23::uuid[], $24::uuid[]) as c(id, run_id)
+  full join unnest($25::uuid[], $26::uuid[], $27::text[], $28::jsonb[], $29::jsonb[])
+    as e(id, run_id, outcome, failure, timings) on e.id = c.id
+  join applied a on a.id = coalesce(c.run_id, e.run_id)
+), of_attempts as (
+  update attempts t set
+    state = case when u.ended then 'ended'::attempt_state else 'claimed'::attempt_state end,
+    claimed_at = case when u.claimed then now() else t.claimed_at end,
+    deadline = case when u.claimed then now() + make_interval(secs => u.timeout_s) else t.deadline end,
+    outcome = u.outcome, failure = u.failure, timings = u.timings,
+    ended_at = case when u.ended then now() end
+  from touched u where t.id = u.id
+), into_outputs as (
+  insert into outputs (id, run_id, organisation_id, attempt_id, node_id, kind, ordinal, file_id, data)
+  select o.id, o.run_id, a.organisation_id, o.attempt_id, o.node_id, o.kind, o.ordinal, o.file_id, o.data
+  from unnest($30::uuid[], $31::uuid[], $32::uuid[], $33::text[], $34::text[], $35::int[], $36::uuid[], $37::jsonb[])
+    as o(id, run_id, attempt_id, node_id, kind, ordinal, file_id, data)
+  join applied a on a.id = o.run_id
+), into_outbox as (
+  insert into webhook_outbox (id, organisation_id, run_id, revision, status, event_type, endpoint_id)
+  select uuid7(), m.organisation_id, m.run_id, m.revision, m.status, m.event_type, m.endpoint_id
+  from (
+    select h.organisation_id, h.run_id, h.revision, h.status, e.id as endpoint_id,
+           case when h.status in ('success', 'failed', 'timeout', 'cancelled') and 'run.ended' = any(e.events)
+                then 'run.ended' else 'run.updated' end as event_type
+    from history h join webhook_endpoints e on e.organisation_id = h.organisation_id and e.disabled_at is null
+    where 'run.updated' = any(e.events)
+       or ('run.ended' = any(e.events) and h.status in ('success', 'failed', 'timeout', 'cancelled'))
+    union all
+    select h.organisation_id, h.run_id, h.revision, h.status, null,
+           case when h.status in ('success', 'failed', 'timeout', 'cancelled') then 'run.ended' else 'run.updated' end
+    from history h where h.webhook_url is not null
+  ) m
+), into_counts as (
+  insert into run_count_deltas (organisation_id, status, delta)
+  select organisation_id, status, sum(delta)::int from (
+    select a.organisation_id, a.status, 1 as delta from applied a
+    union all
+    select a.organisation_id, b.status, -1 from applied a join before b on b.id = a.id
+  ) d group by organisation_id, status having sum(delta) <> 0
+)
+select id from applied
+"""

@@ -1,0 +1,361 @@
+"""Runs in the database, apart from their changes (ledger.py): the queue's entry and its head, and what readers ask.
+
+Every reader's query filters by organisation. It knows no rule of a run's life.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, LiteralString
+
+from asyncpg import Record
+from msgspec import Struct
+
+from drivers.wire import MachineId, RunId
+from orchestrator import wire
+from orchestrator.store.db import Database
+
+
+class NewRun(Struct, frozen=True, kw_only=True):
+    """A run about to be queued."""
+
+    id: RunId
+    organisation_id: str
+    workflow_id: str
+    version_id: str
+    deployment_id: str | None
+    origin: str = "api"
+    priority: int = 0
+    lane: int = 0
+    pool: dict[str, str] = {}
+    pinned_machine_id: str | None = None
+    inputs: dict[str, Any] = {}
+    max_attempts: int = 3
+    timeout_s: int = 3600
+    webhook_url: str | None = None
+    created_by: str | None = None
+
+
+class Head(Struct, frozen=True):
+    """A run at the head of the queue, with what placing and sending it needs."""
+
+    id: RunId
+    organisation_id: str
+    version_id: str
+    lane: int
+    pool: dict[str, str]
+    pinned_machine_id: MachineId | None
+    inputs: dict[str, Any]
+    revision: int
+    attempts: int
+    max_attempts: int
+    timeout_s: int
+    tried: list[MachineId]
+
+
+class Target(Struct, frozen=True):
+    """What a run is of: a version, and where the deployment (if any) lets it run."""
+
+    workflow_id: str
+    version_id: str
+    deployment_id: str | None
+    machine_id: str | None
+    pool: dict[str, str]
+    requirements: dict[str, Any]
+
+
+_INSERT: Final[LiteralString] = """
+with new as (
+  select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::run_origin[], $7::smallint[],
+                       $8::bigint[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::smallint[], $13::int[], $14::text[],
+                       $15::uuid[])
+    as n(id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
+         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by)
+), stored as (
+  insert into runs (id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
+                    pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by)
+  select * from new returning id, organisation_id
+), history as (
+  insert into run_events (run_id, revision, organisation_id, status)
+  select id, 1, organisation_id, 'not-started' from stored
+)
+insert into run_count_deltas (organisation_id, status, delta)
+select organisation_id, 'not-started', count(*) from stored group by organisation_id
+"""
+
+
+async def insert(db: Database, runs: list[NewRun]) -> list[RunId]:
+    """Queue runs: one statement for all. Raises asyncpg.ForeignKeyViolationError when a version is gone."""
+    names = NewRun.__struct_fields__
+    columns = [[getattr(run, name) for run in runs] for name in names]
+    await db.execute(_INSERT, *columns)
+    return [run.id for run in runs]
+
+
+async def target_of_deployment(db: Database, organisation_id: str, deployment_id: str) -> Target | None:
+    """The live deployment's target, or None when the organisation has no such deployment."""
+    row = await db.fetchrow(
+        """
+        select d.workflow_id, d.version_id, d.id as deployment_id, d.machine_id, d.pool, v.requirements
+        from deployments d join workflow_versions v on v.id = d.version_id
+        where d.id = $1 and d.organisation_id = $2 and d.deleted_at is null
+        """,
+        deployment_id,
+        organisation_id,
+    )
+    return _target(row) if row else None
+
+
+async def target_of_version(db: Database, organisation_id: str, version_id: str) -> Target | None:
+    """The version itself as a target, on any machine, or None when the organisation has no such version."""
+    row = await db.fetchrow(
+        """
+        select v.workflow_id, v.id as version_id, null::uuid as deployment_id, null::uuid as machine_id,
+               '{}'::jsonb as pool, v.requirements
+        from workflow_versions v join workflows w on w.id = v.workflow_id
+        where v.id = $1 and v.organisation_id = $2 and w.deleted_at is null
+        """,
+        version_id,
+        organisation_id,
+    )
+    return _target(row) if row else None
+
+
+def _target(row: Record) -> Target:
+    return Target(
+        workflow_id=str(row["workflow_id"]),
+        version_id=str(row["version_id"]),
+        deployment_id=_text(row["deployment_id"]),
+        machine_id=_text(row["machine_id"]),
+        pool=row["pool"],
+        requirements=row["requirements"],
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+async def heads(db: Database, skip_lanes: set[int], organisations: set[str], limit: int) -> list[Head]:
+    """The head of the queue, in order, without the lanes named and of the organisations named only."""
+    rows = await db.fetch(
+        """
+        select r.id, r.organisation_id, r.version_id, r.lane, r.pool, r.pinned_machine_id, r.inputs, r.revision,
+               r.attempts, r.max_attempts, r.timeout_s,
+               case when r.attempts > 0 then array(select a.machine_id from attempts a where a.run_id = r.id)
+                    else '{}'::uuid[] end as tried
+        from runs r
+        where r.status = 'not-started' and r.not_before <= now() and r.lane <> all($1::bigint[])
+              and r.organisation_id = any($2::uuid[])
+        order by r.priority desc, r.id limit $3
+        """,
+        list(skip_lanes),
+        list(organisations),
+        limit,
+    )
+    return [
+        Head(
+            RunId(str(row["id"])),
+            str(row["organisation_id"]),
+            str(row["version_id"]),
+            row["lane"],
+            row["pool"],
+            MachineId(str(row["pinned_machine_id"])) if row["pinned_machine_id"] else None,
+            row["inputs"],
+            row["revision"],
+            row["attempts"],
+            row["max_attempts"],
+            row["timeout_s"],
+            [MachineId(str(machine)) for machine in row["tried"]],
+        )
+        for row in rows
+    ]
+
+
+class VersionFacts(Struct, frozen=True):
+    """What dispatching needs of an immutable version."""
+
+    api_graph: dict[str, Any]
+    ui_graph: Any
+    node_classes: frozenset[str]
+    models: frozenset[str]
+
+
+async def version_facts(db: Database, version_ids: list[str]) -> dict[str, VersionFacts]:
+    """Facts of versions by id; those that are gone are absent."""
+    rows = await db.fetch(
+        "select id, api_graph, ui_graph, requirements from workflow_versions where id = any($1::uuid[])", version_ids
+    )
+    return {
+        str(row["id"]): VersionFacts(
+            row["api_graph"],
+            row["ui_graph"],
+            frozenset(row["requirements"].get("node_classes", [])),
+            frozenset(model["name"] for model in row["requirements"].get("models", [])),
+        )
+        for row in rows
+    }
+
+
+_RUN: Final[LiteralString] = """
+    select r.id, r.status, r.workflow_id, r.version_id, r.created_at, r.revision, r.attempts, r.max_attempts,
+           r.priority, r.deployment_id, r.machine_id, m.name as machine_name, r.inputs, r.failure, r.queued_at,
+           r.started_at, r.running_at, r.uploading_at, r.ended_at
+    from runs r left join machines m on m.id = r.machine_id
+"""
+
+
+def _run(row: Record) -> wire.Run:
+    values: dict[str, Any] = dict(row)
+    for key in ("id", "workflow_id", "version_id", "deployment_id", "machine_id"):
+        values[key] = _text(values[key])
+    return wire.Run(**values)
+
+
+async def get(db: Database, organisation_id: str, run_id: str) -> wire.Run | None:
+    """The run, or None when the organisation has no such run."""
+    row = await db.fetchrow(_RUN + " where r.id = $1 and r.organisation_id = $2", run_id, organisation_id)
+    return _run(row) if row else None
+
+
+async def page(
+    db: Database,
+    organisation_id: str,
+    *,
+    status: list[str] | None,
+    deployment_id: str | None,
+    machine_id: str | None,
+    before: str | None,
+    limit: int,
+) -> list[wire.Run]:
+    """Runs, newest first, older than the run `before`."""
+    rows = await db.fetch(
+        _RUN
+        + """
+        where r.organisation_id = $1 and ($2::run_status[] is null or r.status = any($2::run_status[]))
+              and ($3::uuid is null or r.deployment_id = $3) and ($4::uuid is null or r.machine_id = $4)
+              and ($5::uuid is null or r.id < $5)
+        order by r.id desc limit $6
+        """,
+        organisation_id,
+        status,
+        deployment_id,
+        machine_id,
+        before,
+        limit,
+    )
+    return [_run(row) for row in rows]
+
+
+async def attempts_of(db: Database, organisation_id: str, run_id: str) -> list[wire.Attempt]:
+    """The run's attempts, first to last."""
+    rows = await db.fetch(
+        """
+        select a.id, a.number, a.machine_id, m.name as machine_name, a.state, a.created_at, a.outcome, a.failure,
+               a.timings, a.claimed_at, a.ended_at
+        from attempts a join machines m on m.id = a.machine_id
+        where a.run_id = $1 and a.organisation_id = $2 order by a.number
+        """,
+        run_id,
+        organisation_id,
+    )
+    return [wire.Attempt(**{**dict(row), "id": str(row["id"]), "machine_id": str(row["machine_id"])}) for row in rows]
+
+
+async def outputs_of(db: Database, organisation_id: str, run_id: str) -> list[wire.RunOutput]:
+    """The run's outputs in order, without URLs (files.py signs those)."""
+    rows = await db.fetch(
+        """
+        select o.node_id, o.kind, o.file_id, f.name, f.content_type, f.size, f.sha256, o.data
+        from outputs o left join files f on f.id = o.file_id and f.organisation_id = o.organisation_id
+        where o.run_id = $1 and o.organisation_id = $2 order by o.ordinal
+        """,
+        run_id,
+        organisation_id,
+    )
+    return [
+        wire.RunOutput(
+            **{**dict(row), "file_id": _text(row["file_id"]), "sha256": row["sha256"].hex() if row["sha256"] else None}
+        )
+        for row in rows
+    ]
+
+
+async def events_after(db: Database, organisation_id: str, run_id: str, revision: int) -> list[wire.RunEvent]:
+    """The run's history after a revision, in order."""
+    rows = await db.fetch(
+        """
+        select run_id, revision, status, at, attempt, machine_id, reason from run_events
+        where run_id = $1 and organisation_id = $2 and revision > $3 order by revision
+        """,
+        run_id,
+        organisation_id,
+        revision,
+    )
+    return [
+        wire.RunEvent(
+            str(row["run_id"]),
+            row["revision"],
+            row["status"],
+            row["at"],
+            row["attempt"],
+            _text(row["machine_id"]),
+            row["reason"],
+        )
+        for row in rows
+    ]
+
+
+async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[list[tuple[str, str]], int] | None:
+    """What each machine of the organisation lacks for a waiting run: (name, reason), at most 200, and how many in all.
+
+    Machines that lack nothing are left out; None when the run does not wait.
+    """
+    rows = await db.fetch(
+        """
+        with demand as (
+          select r.pool, r.pinned_machine_id as pinned, v.requirements -> 'node_classes' as nodes,
+                 v.requirements -> 'models' as models
+          from runs r join workflow_versions v on v.id = r.version_id
+          where r.id = $1 and r.organisation_id = $2 and r.status = 'not-started'
+        )
+        select m.name, m.state, m.labels, d.pool, d.pinned is null or d.pinned = m.id as chosen,
+               coalesce(b.lease_until > now() and b.connected, false) as connected,
+               (select n from jsonb_array_elements_text(d.nodes) n
+                where not coalesce(m.inventory -> 'node_classes', '[]') ? n limit 1) as node,
+               (select x ->> 'name' from jsonb_array_elements(d.models) x
+                where not exists (select 1 from jsonb_array_elements(coalesce(m.inventory -> 'models', '[]')) h
+                                  where h ->> 'name' = x ->> 'name') limit 1) as model,
+               count(*) over () as total
+        from demand d join machines m on m.organisation_id = $2 and m.deleted_at is null
+        left join machine_beats b on b.machine_id = m.id
+        order by m.id limit 200
+        """,
+        run_id,
+        organisation_id,
+    )
+    reasons = [(row["name"], reason) for row in rows if (reason := _lacks(row)) is not None]
+    if rows:
+        return reasons, rows[0]["total"]
+    waits = await db.fetchval(
+        "select true from runs where id = $1 and organisation_id = $2 and status = 'not-started'",
+        run_id,
+        organisation_id,
+    )
+    return ([], 0) if waits else None
+
+
+def _lacks(row: Record) -> str | None:
+    if not row["chosen"]:
+        return "is not the machine the deployment is pinned to"
+    if row["state"] == "pending":
+        return "is not yet enrolled"
+    for key, value in row["pool"].items():
+        if row["labels"].get(key) != value:
+            return f"lacks the label {key}={value}"
+    if row["node"] is not None:
+        return f"has no node {row['node']}"
+    if row["model"] is not None:
+        return f"has no model {row['model']}"
+    if row["state"] != "ready":
+        return f"is {row['state']}"
+    return None if row["connected"] else "is not connected"
