@@ -91,7 +91,6 @@ class Attempt:
             await self._fail(Failure(kind="internal", message=f"{type(error).__name__}: {error}"[:1000]))
         finally:
             self._tools.live.forget(self.job.attempt_id)
-            await asyncio.to_thread(self._executor.trim)
 
     async def _claim(self) -> None:
         """Report `started` and wait for the answer: only a claim that was applied may go on."""
@@ -101,6 +100,18 @@ class Attempt:
             raise Abandoned(result.reason or f"the claim was {result.verdict}")
 
     async def _perform(self) -> list[Output]:
+        """Every step between the claim and the last event. The slot is tidy before that event is sent, since the
+        orchestrator may answer it with the next job.
+        """
+        try:
+            made = await self._make_in_time()
+            await self._emit("uploading")
+            with self._timed("upload_ms"):
+                return await self._tools.uploader.upload(self.job, made)
+        finally:
+            await asyncio.to_thread(self._executor.trim)
+
+    async def _make_in_time(self) -> list[Made]:
         placed: Placed | None = None
         try:
             async with self._time_limit():
@@ -110,13 +121,10 @@ class Attempt:
                     await self._executor_ready()
                 await self._emit("running")
                 with self._timed("execute_ms"):
-                    made = await self._make(placed)
+                    return await self._make(placed)
         finally:
             if placed is not None:
                 self._tools.inputs.release(placed)
-        await self._emit("uploading")
-        with self._timed("upload_ms"):
-            return await self._tools.uploader.upload(self.job, made)
 
     async def _make(self, placed: Placed) -> list[Made]:
         """What the prompt made, with its files really there.

@@ -1,0 +1,242 @@
+"""The real agent process against an orchestrator on real sockets: how a job goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from drivers.wire import AttemptId, Declined, Drain, Hello, InventoryChanged, Preview, Progress, Stop
+from tests.wire.agent_process import AgentProcess, copying, job, waiting
+from tests.wire.fake_orchestrator import FakeOrchestrator, beats
+
+pytestmark = pytest.mark.anyio
+PHOTO = b"a photo" * 1000
+
+
+@pytest.fixture
+async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
+    fake = FakeOrchestrator()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+async def agent(orchestrator: FakeOrchestrator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    process = AgentProcess(tmp_path / "data", orchestrator)
+    await process.start()
+    yield process
+    await process.kill()
+
+
+async def test_happy_path(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A job's input is fetched, its output uploaded with its hash, and the five events come in sequence."""
+    steps = {
+        "3": {"class_type": "Steps", "inputs": {"steps": 4}},
+        "4": {"class_type": "Text", "inputs": {"text": "hi"}},
+    }
+    await orchestrator.assign(job("a1", copying(steps), [orchestrator.file("photo", PHOTO)]))
+    event = await orchestrator.ended("a1")
+    assert orchestrator.statuses("a1") == ["started", "running", "uploading", "success"]
+    assert [e.seq for e in orchestrator.events] == [1, 2, 3, 4]
+    assert [(o.node_id, o.kind, o.file_id, o.data) for o in event.outputs] == [
+        ("4", "text", None, ["hi"]),
+        ("9", "images", "file-1", None),
+    ]
+    assert orchestrator.uploads == {"file-1": PHOTO}
+    grant = orchestrator.grants[0]
+    assert (grant.content_type, grant.size, grant.sha256) == ("image/png", 7000, hashlib.sha256(PHOTO).hexdigest())
+    assert event.timings.execute_ms > 0
+    assert event.timings.peak_bytes > 1_000_000
+
+
+async def test_live_frames_and_beats(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """Progress and previews come over the link, coalesced; beats name the held attempt, and nothing after its end."""
+    steps = {"3": {"class_type": "Steps", "inputs": {"steps": 60, "pause": 0.02}}}
+    await orchestrator.assign(job("a1", copying(steps), [orchestrator.file("photo", PHOTO)]))
+    await orchestrator.ended("a1")
+    progress = orchestrator.frames_of(Progress)
+    assert 2 <= len(progress) <= 12
+    values = [frame.value for frame in progress]
+    assert values == sorted(values)
+    assert any(frame.text.startswith("Executing Steps ") and frame.node_id == "3" for frame in progress)
+    assert orchestrator.frames_of(Preview)[0].content_type == "image/jpeg"
+    assert any(beat.used == 1 and beat.attempts == ["a1"] for beat in beats(orchestrator))
+    count = len(beats(orchestrator))
+    await orchestrator.until(lambda: len(beats(orchestrator)) >= count + 2)
+    assert beats(orchestrator)[-1].used == 0
+    assert beats(orchestrator)[-1].attempts == []
+
+
+async def test_inventory(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """The agent says hello at once and sends node classes and model hashes when it knows them."""
+    hello = orchestrator.frames_of(Hello)[0]
+    assert hello.slots == 1
+    assert hello.inventory.cpus >= 1
+    folder = agent.data / "models" / "upscale_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "x4.safetensors").write_bytes(b"weights")
+    await agent.kill()
+    await agent.start()
+    await orchestrator.until(
+        lambda: any(
+            f.inventory.node_classes and f.inventory.models and f.inventory.models[0].sha256
+            for f in orchestrator.frames_of(InventoryChanged)
+        )
+    )
+    inventory = orchestrator.frames_of(InventoryChanged)[-1].inventory
+    assert "SaveFile" in inventory.node_classes
+    assert inventory.models[0].folder == "upscale_models"
+    assert inventory.models[0].sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert inventory.versions["comfyui"] == "fake"
+
+
+async def test_repeated_run_uploads_again(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """The same workflow again succeeds, also when the executor answers from its cache with files that are gone."""
+    file = orchestrator.file("photo", PHOTO)
+    for attempt in ("a1", "a2"):
+        await orchestrator.assign(job(attempt, copying(), [file]))
+        assert (await orchestrator.ended(attempt)).status == "success"
+    for path in (agent.data / "executors" / "0" / "output").iterdir():
+        path.unlink()
+    await orchestrator.assign(job("a3", copying(), [file]))
+    assert (await orchestrator.ended("a3")).status == "success"
+    assert len(orchestrator.uploads) == 1  # the content was known: the second grant had no address
+
+
+async def test_upload_is_retried(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """Storage that fails twice only delays the upload."""
+    orchestrator.failing_puts = 2
+    await orchestrator.assign(job("a1", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("a1")).status == "success"
+
+
+async def test_stale_grant_abandons(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """When the attempt was superseded during the run, the agent says nothing more and takes the next job."""
+    await orchestrator.assign(job("a1", waiting(), [orchestrator.file("photo", PHOTO)]))
+    await orchestrator.until(lambda: "running" in orchestrator.statuses("a1"))
+    orchestrator.stale.add("a1")
+    agent.go()
+    await orchestrator.until(lambda: beats(orchestrator)[-1].attempts == [])
+    assert orchestrator.statuses("a1") == ["started", "running"]
+    await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("a2")).status == "success"
+
+
+async def test_refused_claim(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A claim that is refused ends the attempt before anything was fetched or run."""
+    orchestrator.refuse_claims.add("a1")
+    await orchestrator.assign(job("a1", copying(), [orchestrator.file("photo", PHOTO)]))
+    await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
+    await orchestrator.until(lambda: orchestrator.requests)
+    await orchestrator.until(lambda: beats(orchestrator)[-1].attempts == [])
+    assert orchestrator.statuses("a1") == []
+    assert not list((agent.data / "spool").glob("*.jsonl"))
+
+
+async def test_stop(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A stopped attempt is interrupted, is not reported on, and its slot works again."""
+    await orchestrator.assign(job("a1", waiting(), [orchestrator.file("photo", PHOTO)]))
+    await orchestrator.until(lambda: "running" in orchestrator.statuses("a1"))
+    await orchestrator.send(Stop(AttemptId("a1"), "cancelled by its owner"))
+    await orchestrator.until(lambda: beats(orchestrator)[-1].used == 0)
+    await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("a2")).status == "success"
+    assert orchestrator.statuses("a1") == ["started", "running"]
+
+
+async def test_declined(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A job beyond the slots, or while draining, is declined; one that is held already is not taken twice."""
+    held = job("a1", waiting(), [orchestrator.file("photo", PHOTO)])
+    await orchestrator.assign(held)
+    await orchestrator.assign(held)
+    await orchestrator.assign(job("a2", copying()))
+    await orchestrator.until(lambda: orchestrator.frames_of(Declined))
+    assert orchestrator.frames_of(Declined) == [Declined(AttemptId("a2"), "no free slot")]
+    await orchestrator.send(Drain(on=True))
+    agent.go()
+    await orchestrator.ended("a1")
+    await orchestrator.assign(job("a3", copying()))
+    await orchestrator.until(lambda: len(orchestrator.frames_of(Declined)) == 2)
+    assert orchestrator.frames_of(Declined)[1].reason == "draining"
+    await orchestrator.send(Drain(on=False))
+    await orchestrator.assign(job("a4", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("a4")).status == "success"
+
+
+async def test_bad_graph(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A workflow that the executor refuses fails as bad_graph and names the node."""
+    await orchestrator.assign(job("a1", {"5": {"class_type": "Nonsense", "inputs": {}}}))
+    failure = (await orchestrator.ended("a1")).failure
+    assert (failure.kind, failure.node_id, failure.node_type) == ("bad_graph", "5", "Nonsense")
+    assert "No such node: Nonsense" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind"), [("ValueError", "node_error"), ("torch.OutOfMemoryError", "out_of_memory")]
+)
+async def test_node_raises(orchestrator: FakeOrchestrator, agent: AgentProcess, exception: str, kind: str) -> None:
+    """A node that raises fails the run with its own words; running out of memory has a class of its own."""
+    await orchestrator.assign(job("a1", {"5": {"class_type": "Raise", "inputs": {"type": exception, "message": "no"}}}))
+    failure = (await orchestrator.ended("a1")).failure
+    assert (failure.kind, failure.node_id, failure.node_type) == (kind, "5", "Raise")
+    assert failure.message == f"{exception}: no"
+    assert failure.traceback == ["line"]
+
+
+async def test_timeout(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A run past its time is interrupted and reported as a timeout, and the slot works again."""
+    await orchestrator.assign(job("a1", waiting(), [orchestrator.file("photo", PHOTO)], timeout_s=1))
+    event = await orchestrator.ended("a1")
+    assert (event.status, event.failure.kind) == ("timeout", "timed_out")
+    await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("a2")).status == "success"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sha256": "0" * 64}, "hash does not match"),
+        ({"url": "/files/absent"}, "status 404"),
+        ({"trusted": False, "url": "http://127.0.0.1:1/x", "sha256": None}, "not a public address"),
+        ({"trusted": False, "url": "http://localhost:1/x", "sha256": None}, "does not lead to a public address"),
+        ({"trusted": False, "url": "file:///etc/passwd", "sha256": None}, "only http and https"),
+    ],
+)
+async def test_input_unavailable(
+    orchestrator: FakeOrchestrator, agent: AgentProcess, changes: dict, words: str
+) -> None:
+    """An input that is wrong, absent or inside the private network fails the run and says why."""
+    await orchestrator.assign(job("a1", copying(), [orchestrator.file("photo", PHOTO, **changes)]))
+    failure = (await orchestrator.ended("a1")).failure
+    assert failure.kind == "input_unavailable"
+    assert words in failure.message
+    assert not list((agent.data / "cache" / "incoming").iterdir())
+
+
+async def test_credential_is_private(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """The credential file is readable by its owner only, and enrolling is not repeated on the next start."""
+    path = agent.data / "agent.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_bytes()
+    await agent.kill()
+    await agent.start()
+    assert path.read_bytes() == before
+
+
+async def test_second_agent_on_one_folder(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """A second agent on the same data folder is refused with exit code 2."""
+    twin = AgentProcess(agent.data, orchestrator)
+    starting = asyncio.create_task(twin.start())
+    async with asyncio.timeout(20):
+        while twin.process is None:
+            await asyncio.sleep(0.01)
+        assert await twin.process.wait() == 2
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert "another agent runs in" in agent.log
