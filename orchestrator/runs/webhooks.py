@@ -48,11 +48,10 @@ Decision = Delivered | Again | Dead
 
 
 class Answered(Struct, frozen=True):
-    """What came of one try: the response's code (None: no response), its Retry-After, and what went wrong."""
+    """What came of one try: the response's code (None: no response) and its Retry-After."""
 
     code: int | None
     retry_after: str | None = None
-    error: str | None = None
 
 
 def matches(events: list[str], status: Status) -> EventType | None:

@@ -1,0 +1,339 @@
+"""Webhook endpoints, the outbox and its deliveries in SQL. It knows no HTTP and decides nothing.
+
+Messages enter the outbox in the statement that changes their run (the ledger). Here they are claimed, moved on by what
+came of a try, listed and replayed. A claim is a lease: it pushes next_at forward, so a replica that dies in the middle
+of a try loses nothing; the message is sent again under the same id.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, LiteralString, cast
+
+from msgspec import Struct
+
+from orchestrator.runs.state import Status
+from orchestrator.runs.webhooks import Again, Dead, Decision, Delivered
+from orchestrator.store.ids import new_id
+from orchestrator.wire import Delivery
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from orchestrator.store.db import Database
+
+LOOKAHEAD = 1000
+
+
+class Endpoint(Struct, frozen=True):
+    """A webhook endpoint of an organisation."""
+
+    id: str
+    organisation_id: str
+    url: str
+    events: list[str]
+    secret_generation: int
+    created_at: datetime
+    disabled_at: datetime | None
+    disabled_reason: str | None
+
+
+class Due(Struct, frozen=True):
+    """A claimed message. key tells receivers apart; url is None when the run or its URL is gone."""
+
+    id: str
+    organisation_id: str
+    run_id: str
+    status: Status
+    event_type: str
+    endpoint_id: str | None
+    tries: int
+    created_at: datetime
+    key: str
+    url: str | None
+    secret_generation: int
+    disabled: bool
+
+    @property
+    def subject(self) -> str:
+        """Whose secret signs it: the endpoint's, or the organisation's for a run's own URL."""
+        return self.endpoint_id or self.organisation_id
+
+
+class Try(Struct, frozen=True):
+    """What is kept of one try."""
+
+    url: str
+    response_code: int | None
+    error: str | None
+    duration_ms: int
+
+
+async def add_endpoint(db: Database, organisation_id: str, url: str, events: list[str]) -> Endpoint:
+    """Store a new endpoint."""
+    row = await db.fetchrow(
+        "insert into webhook_endpoints (id, organisation_id, url, events) values ($1, $2, $3, $4) returning *",
+        new_id(),
+        organisation_id,
+        url,
+        events,
+    )
+    assert row is not None
+    return _endpoint(row)
+
+
+async def endpoints(db: Database, organisation_id: str, before: str | None, limit: int) -> list[Endpoint]:
+    """Endpoints, newest first, older than the one with the id `before`."""
+    rows = await db.fetch(
+        """select * from webhook_endpoints
+           where organisation_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3""",
+        organisation_id,
+        before,
+        limit,
+    )
+    return [_endpoint(row) for row in rows]
+
+
+async def endpoint(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+    """One endpoint of the organisation."""
+    row = await db.fetchrow(
+        "select * from webhook_endpoints where organisation_id = $1 and id = $2", organisation_id, endpoint_id
+    )
+    return None if row is None else _endpoint(row)
+
+
+async def remove_endpoint(db: Database, organisation_id: str, endpoint_id: str) -> bool:
+    """Delete an endpoint with its messages; False when the organisation has no such one."""
+    found = await db.fetchval(
+        "delete from webhook_endpoints where organisation_id = $1 and id = $2 returning true",
+        organisation_id,
+        endpoint_id,
+    )
+    return bool(found)
+
+
+async def rotate_secret(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+    """Give an endpoint its next secret: whatever is sent from now on is signed with it."""
+    row = await db.fetchrow(
+        """update webhook_endpoints set secret_generation = secret_generation + 1
+           where organisation_id = $1 and id = $2 returning *""",
+        organisation_id,
+        endpoint_id,
+    )
+    return None if row is None else _endpoint(row)
+
+
+async def enable_endpoint(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+    """Let a disabled endpoint receive messages again."""
+    row = await db.fetchrow(
+        """update webhook_endpoints set disabled_at = null, disabled_reason = null
+           where organisation_id = $1 and id = $2 returning *""",
+        organisation_id,
+        endpoint_id,
+    )
+    return None if row is None else _endpoint(row)
+
+
+def _endpoint(row: Record) -> Endpoint:
+    return Endpoint(
+        id=str(row["id"]),
+        organisation_id=str(row["organisation_id"]),
+        url=row["url"],
+        events=row["events"],
+        secret_generation=row["secret_generation"],
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+        disabled_reason=row["disabled_reason"],
+    )
+
+
+# A receiver is an endpoint, or the host in a run's own URL within one organisation. $1: receivers left out, $2 and $3:
+# messages in flight per receiver, $4: most in flight per receiver, $5: most rows, $6: lease in seconds, $7: lookahead.
+_CLAIM: LiteralString = """
+with candidates as (
+  select o.id, o.next_at, k.key
+  from webhook_outbox o join runs r on r.id = o.run_id
+  cross join lateral (
+    select coalesce(
+      o.endpoint_id::text,
+      o.organisation_id || '@' || lower(split_part(split_part(coalesce(r.webhook_url, ''), '://', 2), '/', 1))
+    ) as key
+  ) k
+  where o.state = 'pending' and o.next_at <= now() and k.key <> all($1::text[])
+  order by o.next_at limit $7
+), ranked as (
+  select id, key, row_number() over (partition by key order by next_at, id) as place from candidates
+), chosen as (
+  select o.id, ranked.key
+  from ranked
+  join webhook_outbox o on o.id = ranked.id
+  left join unnest($2::text[], $3::int[]) as flying(key, n) on flying.key = ranked.key
+  where ranked.place <= $4::int - coalesce(flying.n, 0) and o.state = 'pending' and o.next_at <= now()
+  order by o.next_at limit $5
+  for update of o skip locked
+), claimed as (
+  update webhook_outbox o set next_at = now() + make_interval(secs => $6)
+  from chosen where o.id = chosen.id
+  returning o.*, chosen.key
+)
+select c.id, c.organisation_id, c.run_id, c.status::text, c.event_type, c.endpoint_id, c.tries, c.created_at, c.key,
+       case when c.endpoint_id is null then r.webhook_url else e.url end as url,
+       coalesce(e.secret_generation, 1) as secret_generation, e.disabled_at is not null as disabled
+from claimed c join runs r on r.id = c.run_id left join webhook_endpoints e on e.id = c.endpoint_id
+order by c.created_at, c.id
+"""
+
+
+async def due(
+    db: Database,
+    limit: int,
+    *,
+    lease_s: float,
+    per_key: int,
+    flying: dict[str, int] | None = None,
+    skip: set[str] | None = None,
+) -> list[Due]:
+    """Claim messages whose time has come, at most limit in all and per_key in flight to one receiver.
+
+    flying: how many the caller has in flight to each receiver; skip: receivers to leave out. A message claimed and not
+    recorded within lease_s seconds is due again.
+    """
+    flying = flying or {}
+    full = {key for key, n in flying.items() if n >= per_key}
+    rows = await db.fetch(
+        _CLAIM,
+        sorted(full | (skip or set())),
+        list(flying),
+        list(flying.values()),
+        per_key,
+        limit,
+        lease_s,
+        LOOKAHEAD,
+    )
+    return [_due(row) for row in rows]
+
+
+def _due(row: Record) -> Due:
+    return Due(
+        id=str(row["id"]),
+        organisation_id=str(row["organisation_id"]),
+        run_id=str(row["run_id"]),
+        status=cast(Status, row["status"]),
+        event_type=row["event_type"],
+        endpoint_id=None if row["endpoint_id"] is None else str(row["endpoint_id"]),
+        tries=row["tries"],
+        created_at=row["created_at"],
+        key=row["key"],
+        url=row["url"],
+        secret_generation=row["secret_generation"],
+        disabled=row["disabled"],
+    )
+
+
+async def record(db: Database, message: Due, made: Try, decision: Decision) -> None:
+    """Write down a try and move its message on, both or neither.
+
+    A message that somebody else moved meanwhile (the lease ran out, or it was replayed) stays as they left it, unless
+    this try delivered it.
+    """
+    state = {Delivered: "delivered", Again: "pending", Dead: "dead"}[type(decision)]
+    delay_s = decision.delay_s if isinstance(decision, Again) else 0.0
+    async with db.transaction() as connection:
+        await connection.execute(
+            """with moved as (
+                 update webhook_outbox
+                 set state = $3::outbox_state, tries = $2 + 1, next_at = now() + make_interval(secs => $4),
+                     delivered_at = case when $3::outbox_state = 'delivered' then now() end
+                 where id = $1 and ((state = 'pending' and tries = $2) or
+                                    (state <> 'delivered' and $3::outbox_state = 'delivered'))
+               )
+               insert into webhook_deliveries (id, outbox_id, organisation_id, url, response_code, error, duration_ms)
+               select $5, id, organisation_id, $6, $7, $8, $9 from webhook_outbox where id = $1""",
+            message.id,
+            message.tries,
+            state,
+            delay_s,
+            new_id(),
+            made.url,
+            made.response_code,
+            made.error,
+            made.duration_ms,
+        )
+        if isinstance(decision, Dead) and decision.disable and message.endpoint_id:
+            await connection.execute(
+                """update webhook_endpoints set disabled_at = now(), disabled_reason = $2
+                   where id = $1 and disabled_at is null""",
+                message.endpoint_id,
+                decision.disable,
+            )
+            await connection.execute(
+                "update webhook_outbox set state = 'dead' where endpoint_id = $1 and state = 'pending'",
+                message.endpoint_id,
+            )
+
+
+async def deliveries(
+    db: Database,
+    organisation_id: str,
+    *,
+    before: str | None = None,
+    limit: int = 50,
+    run_id: str | None = None,
+    state: str | None = None,
+) -> list[Delivery]:
+    """Messages with their last try, newest first, older than the one with the id `before`."""
+    rows = await db.fetch(
+        """select o.id, o.run_id, o.event_type, o.status::text, o.state::text, o.tries, o.created_at, o.delivered_at,
+                  case when o.state = 'pending' then o.next_at end as next_at,
+                  coalesce(e.url, r.webhook_url, t.url, '') as url, t.response_code, t.error
+           from webhook_outbox o
+           join runs r on r.id = o.run_id
+           left join webhook_endpoints e on e.id = o.endpoint_id
+           left join lateral (
+             select url, response_code, error from webhook_deliveries d
+             where d.outbox_id = o.id order by d.id desc limit 1
+           ) t on true
+           where o.organisation_id = $1 and ($2::uuid is null or o.id < $2)
+             and ($4::uuid is null or o.run_id = $4) and ($5::outbox_state is null or o.state = $5)
+           order by o.id desc limit $3""",
+        organisation_id,
+        before,
+        limit,
+        run_id,
+        state,
+    )
+    return [_delivery(row) for row in rows]
+
+
+def _delivery(row: Record) -> Delivery:
+    return Delivery(
+        id=str(row["id"]),
+        run_id=str(row["run_id"]),
+        event_type=row["event_type"],
+        status=row["status"],
+        url=row["url"],
+        state=row["state"],
+        tries=row["tries"],
+        created_at=row["created_at"],
+        next_at=row["next_at"],
+        delivered_at=row["delivered_at"],
+        response_code=row["response_code"],
+        error=row["error"],
+    )
+
+
+async def replay(db: Database, organisation_id: str, outbox_id: str) -> bool | None:
+    """Make a message due at once, its tries counted anew. None: no such message; False: its endpoint is disabled."""
+    row = await db.fetchrow(
+        """with found as (
+             select o.id, e.disabled_at from webhook_outbox o left join webhook_endpoints e on e.id = o.endpoint_id
+             where o.organisation_id = $1 and o.id = $2
+           ), moved as (
+             update webhook_outbox o set state = 'pending', tries = 0, next_at = now(), delivered_at = null
+             from found where o.id = found.id and found.disabled_at is null
+           )
+           select disabled_at is null as moved from found""",
+        organisation_id,
+        outbox_id,
+    )
+    return None if row is None else bool(row["moved"])
