@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Label = Annotated[str, Meta(max_length=200)]
@@ -375,7 +375,7 @@ class WebhookCreate(Request):
     """Body of POST /webhooks."""
 
     url: Annotated[str, Meta(min_length=8, max_length=2000)]
-    events: list[Literal["run.updated", "run.ended"]] = ["run.ended"]
+    events: list[Literal["run.updated", "run.ended"]] = field(default_factory=lambda: ["run.ended"])
 
 
 class Webhook(Struct, omit_defaults=True):

@@ -298,5 +298,6 @@ def _output_columns(row: _Row) -> Iterable[tuple[Any, ...]]:
                 output.kind,
                 ordinal,
                 UUID(output.file_id) if output.file_id else None,
-                output.data,
+                # as text: asyncpg takes a list among the elements of a jsonb array for a further dimension
+                None if output.data is None else msgspec.json.encode(output.data).decode(),
             )

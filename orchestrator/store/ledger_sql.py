@@ -75,8 +75,8 @@ with wanted as (
   from touched u where t.id = u.id
 ), into_outputs as (
   insert into outputs (id, run_id, organisation_id, attempt_id, node_id, kind, ordinal, file_id, data)
-  select o.id, o.run_id, a.organisation_id, o.attempt_id, o.node_id, o.kind, o.ordinal, o.file_id, o.data
-  from unnest($30::uuid[], $31::uuid[], $32::uuid[], $33::text[], $34::text[], $35::int[], $36::uuid[], $37::jsonb[])
+  select o.id, o.run_id, a.organisation_id, o.attempt_id, o.node_id, o.kind, o.ordinal, o.file_id, o.data::jsonb
+  from unnest($30::uuid[], $31::uuid[], $32::uuid[], $33::text[], $34::text[], $35::int[], $36::uuid[], $37::text[])
     as o(id, run_id, attempt_id, node_id, kind, ordinal, file_id, data)
   join applied a on a.id = o.run_id
 ), into_outbox as (
