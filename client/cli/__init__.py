@@ -1,0 +1,1 @@
+"""The `comfyfleet` command: one file per resource over the SDK."""
