@@ -1,0 +1,174 @@
+"""The composition root: builds the application from a Config. The only file that knows all others.
+
+To add a resource: write `orchestrator/api/x.py` with `routes`, and put the module into MODULES. To add a background
+loop: put it into `_loops`. What handlers share is a field of Services and is injected by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from litestar import Litestar
+from litestar.config.app import AppConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Scope
+from msgspec import Struct
+
+from orchestrator import first_admin
+from orchestrator.api import auth as auth_api
+from orchestrator.api import health, keys, problems
+from orchestrator.auth import Authenticate, Authenticator, Principal
+from orchestrator.config import Config, load_secret
+from orchestrator.loops.runner import Bell, Loop, run_for_ever
+from orchestrator.store.db import Database, DatabaseUnavailable
+from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.migrate import migrate
+
+log = structlog.get_logger("app")
+
+MODULES: Final = (health, auth_api, keys)
+DATABASE_PATIENCE_S: Final = 60.0
+
+
+class Services(Struct):
+    """What handlers share. on_machine_changed gets the id of a machine that was drained, changed or deleted."""
+
+    config: Config
+    secret: bytes
+    db: Database
+    auth: Authenticator
+    on_machine_changed: Callable[[str], None]
+
+
+INJECTED: Final = ("config", "db", "auth", "on_machine_changed")
+
+
+def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
+    """The application. up_file: where the first administrator's credentials go (default: data/up.json)."""
+    up_file = up_file or config.data / "up.json"
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            app.state.services = await _start(app, config, up_file, stack)
+            yield
+
+    app_config = AppConfig(
+        route_handlers=[route for module in MODULES for route in module.routes],
+        lifespan=[lifespan],
+        middleware=[Authenticate()],
+        exception_handlers=problems.HANDLERS,
+        before_send=[problems.echo_request_id],
+        before_request=problems.check_body,
+        dto=problems.JsonBody,
+        return_dto=None,
+        dependencies={**{name: _provided(name) for name in INJECTED}, "principal": _principal()},
+        request_max_body_size=config.max_body,
+        openapi_config=_openapi(),
+        state=State({"draining": asyncio.Event(), "config": config}),
+    )
+    return Litestar.from_config(app_config)
+
+
+async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitStack) -> Services:
+    """Bring everything up in order; the stack takes it down in reverse."""
+    config.data.mkdir(parents=True, exist_ok=True)
+    secret = load_secret(config)
+    dsn = config.database_url or await _embedded(config, stack)
+    await _migrated(dsn)
+    db = await Database.open(dsn, max_size=config.database_connections)
+    stack.push_async_callback(db.close)
+    await first_admin.ensure(db, config, up_file)
+    services = Services(
+        config=config,
+        secret=secret,
+        db=db,
+        auth=Authenticator(config, secret, db),
+        on_machine_changed=_nobody_cares,
+    )
+    for loop in _loops(services):
+        _keep_running(run_for_ever(loop), loop.name, stack)
+    return services
+
+
+def _nobody_cares(_machine_id: str) -> None:
+    """Stands until something wants to know that a machine changed."""
+
+
+def _loops(services: Services) -> list[Loop]:
+    return [Loop("api key use", services.auth.flush, Bell(), poll_s=15.0)]
+
+
+async def _embedded(config: Config, stack: AsyncExitStack) -> str:
+    server = EmbeddedPostgres(config.data / "postgres")
+    dsn = await server.start()
+    stack.push_async_callback(server.stop)
+    _keep_running(server.watch(), "embedded postgres", stack)
+    return dsn
+
+
+async def _migrated(dsn: str) -> None:
+    """Migrate; a database that is not there yet is waited for."""
+    async with asyncio.timeout(DATABASE_PATIENCE_S):
+        while True:
+            try:
+                applied = await migrate(dsn)
+            except DatabaseUnavailable as error:
+                log.warning("waiting for the database", error=str(error))
+                await asyncio.sleep(1.0)
+                continue
+            if applied:
+                log.info("migrated", applied=applied)
+            return
+
+
+def _keep_running(work: Any, name: str, stack: AsyncExitStack) -> None:
+    task = asyncio.get_running_loop().create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+
+
+def _provided(name: str) -> Provide:
+    def provide(state: State) -> Any:
+        return getattr(state.services, name)
+
+    return Provide(provide, sync_to_thread=False)
+
+
+def _principal() -> Provide:
+    def provide(scope: Scope) -> Principal | None:
+        principal: Principal | None = scope["user"]
+        return principal
+
+    return Provide(provide, sync_to_thread=False)
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="ComfyFleet",
+        version="1",
+        summary="Runs ComfyUI workflows on a team's own GPUs",
+        path="/",
+        render_plugins=[],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http", scheme="bearer", description="An API key (cf_...) or an access token from /auth/login."
+                )
+            }
+        ),
+        security=[{"bearer": []}],
+    )

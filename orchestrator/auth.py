@@ -1,0 +1,346 @@
+"""Who is asking, and what may they do: bearer tokens, API keys, session cookies, roles and logins.
+
+Every route needs a credential unless its handler carries `opt={"public": True}`. A verified credential is
+remembered for a few seconds, so a revoked one works for that long at most on another replica. It knows no resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+
+import argon2
+from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+from msgspec import Struct
+
+from orchestrator.config import Config
+from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_key
+from orchestrator.errors import Forbidden, TooMany, Unauthorized
+from orchestrator.store import keys, users
+from orchestrator.store.db import Database
+from orchestrator.store.ids import digest, token
+from orchestrator.wire import Role, Tokens
+
+COOKIE: Final = "cf_session"
+REMEMBER_S: Final = 10.0
+REMEMBER_KEY_S: Final = 5.0
+REMEMBERED: Final = 10_000
+SESSION_COOKIE_S: Final = 7 * 86400
+LONGEST_PASSWORD: Final = 1000
+RANK: Final[dict[Role, int]] = {"playground": 0, "viewer": 1, "developer": 2, "admin": 3, "owner": 4}
+PUBLIC: Final[dict[str, Any]] = {"public": True}
+"""`opt` of a handler that needs no credential of ours."""
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Principal(Struct, frozen=True):
+    """Whom a request acts for. user_id is None for a key whose maker is gone; key_id is None for a login."""
+
+    organisation_id: str
+    role: Role
+    user_id: str | None = None
+    key_id: str | None = None
+    session_id: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names it."""
+        return f"key:{self.key_id}" if self.key_id else f"user:{self.user_id}"
+
+    def may(self, role: Role) -> bool:
+        """Whether it ranks at least as high as role."""
+        return RANK[self.role] >= RANK[role]
+
+
+def requires(role: Role) -> Guard:
+    """A guard that lets pass who ranks at least as high as role; raises Forbidden."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        principal: Principal = connection.scope["user"]
+        if not principal.may(role):
+            raise Forbidden(f"this needs the role {role} or higher; the credential has {principal.role}")
+
+    return guard
+
+
+class Passwords:
+    """Argon2id in a thread, at most two at once: each takes 64 MiB and about 0.1 s."""
+
+    def __init__(self) -> None:
+        self._hasher = argon2.PasswordHasher()
+        self._room = asyncio.Semaphore(2)
+        self._decoy: str | None = None
+
+    async def hash(self, password: str) -> str:
+        """The text to store."""
+        async with self._room:
+            return await asyncio.to_thread(self._hasher.hash, password)
+
+    async def fits(self, password: str, stored: str | None) -> bool:
+        """Whether the password is right; None (no such user) takes the same time."""
+        if self._decoy is None:
+            self._decoy = await self.hash("nobody has this password")
+        async with self._room:
+            right = await asyncio.to_thread(self._verify, stored or self._decoy, password)
+        return right and stored is not None
+
+    def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+
+class RateLimit:
+    """A token bucket per name, in this process: `burst` at once, then one every `every_s` seconds."""
+
+    def __init__(self, burst: int, every_s: float) -> None:
+        self._burst = burst
+        self._every_s = every_s
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, name: str, now: float) -> float:
+        """Take one. Returns 0, or the seconds to wait when the bucket is empty (then nothing was taken)."""
+        full_at = max(self._full_at.get(name, now), now) + self._every_s
+        wait = full_at - now - self._burst * self._every_s
+        if wait > 0:
+            return wait
+        self._full_at[name] = full_at
+        self._full_at.move_to_end(name)
+        while len(self._full_at) > REMEMBERED:
+            self._full_at.popitem(last=False)
+        return 0.0
+
+    def forget(self, name: str) -> None:
+        """Fill the bucket again."""
+        self._full_at.pop(name, None)
+
+
+class Authenticator:
+    """Verifies credentials and opens, renews and closes logins."""
+
+    def __init__(self, config: Config, secret: bytes, db: Database) -> None:
+        self._config = config
+        self._db = db
+        self._signer = Signer(secret)
+        self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._used_keys: set[str] = set()
+        self._attempts = RateLimit(burst=10, every_s=6.0)
+        self._attempts_by_address = RateLimit(burst=60, every_s=1.0)
+        self.passwords = Passwords()
+
+    async def by_bearer(self, credential: str) -> Principal | None:
+        """Whom an API key or an access token stands for."""
+        if looks_like_api_key(credential):
+            return await self._by_key(credential)
+        return await self._by_token("access", credential)
+
+    async def by_cookie(self, credential: str) -> Principal | None:
+        """Whom a session cookie stands for."""
+        return await self._by_token("session", credential)
+
+    async def _by_key(self, key: str) -> Principal | None:
+        name = digest(key)
+        known = self._recall(name)
+        if known is None:
+            owner = await keys.owner(self._db, name)
+            if owner is None:
+                return None
+            known = Principal(owner.organisation_id, owner.role, owner.user_id, owner.key_id)
+            until = REMEMBER_KEY_S + time.time()
+            self._remember(name, min(until, owner.expires_at.timestamp() if owner.expires_at else until), known)
+        self._used_keys.add(known.key_id or "")
+        return known
+
+    async def _by_token(self, audience: Any, text: str) -> Principal | None:
+        name = digest(f"{audience}:{text}")
+        known = self._recall(name)
+        if known is not None:
+            return known
+        try:
+            claims = self._signer.verify(audience, text)
+        except BadToken:
+            return None
+        member = await users.member(self._db, claims.session_id, claims.user_id, claims.organisation_id)
+        if member is None:
+            return None
+        principal = Principal(claims.organisation_id, member.role, claims.user_id, None, claims.session_id)
+        self._remember(name, min(time.time() + REMEMBER_S, claims.expires_at), principal)
+        return principal
+
+    def _recall(self, name: bytes) -> Principal | None:
+        entry = self._remembered.get(name)
+        if entry is None:
+            return None
+        if entry[0] <= time.time():
+            self._remembered.pop(name, None)
+            return None
+        return entry[1]
+
+    def _remember(self, name: bytes, until: float, principal: Principal) -> None:
+        self._remembered[name] = (until, principal)
+        while len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def forget(self, *, key_id: str | None = None, session_id: str | None = None) -> None:
+        """Drop what is remembered of a key or a login, so that ending it takes effect here at once."""
+        for name, (_, known) in list(self._remembered.items()):
+            if (key_id and known.key_id == key_id) or (session_id and known.session_id == session_id):
+                self._remembered.pop(name, None)
+
+    async def login(
+        self, email: str, password: str, organisation: str | None, address: str, user_agent: str = ""
+    ) -> Tokens:
+        """Open a login. Raises Unauthorized, TooMany."""
+        email = email.strip().lower()
+        self._limit(email, address)
+        password_fits_us = len(password) <= LONGEST_PASSWORD and "\0" not in email
+        account = await users.account(self._db, email, organisation) if password_fits_us else None
+        right = await self.passwords.fits(password[:LONGEST_PASSWORD], account.password_hash if account else None)
+        if account is None or not right:
+            raise Unauthorized("the address or the password is wrong", code="bad_login")
+        self._attempts.forget(f"{email} {address}")
+        refresh = token("cfr")
+        expires_at = datetime.now(UTC) + timedelta(seconds=self._config.refresh_token_s)
+        session_id = await users.open_session(self._db, account, digest(refresh), expires_at, user_agent)
+        return self._tokens(session_id, account.user_id, account.organisation_id, refresh)
+
+    def _limit(self, email: str, address: str) -> None:
+        now = time.monotonic()
+        wait = max(
+            self._attempts.take(f"{email} {address}", now),
+            self._attempts_by_address.take(address, now),
+        )
+        if wait > 0:
+            raise TooMany("too many attempts to log in", code="too_many_logins", retry_after_s=wait)
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Trade a refresh token for a new pair. Raises Unauthorized; a token used twice ends its login."""
+        fresh = token("cfr")
+        rotated = await users.rotate(self._db, digest(refresh_token), digest(fresh))
+        if rotated is None:
+            raise Unauthorized("the refresh token is not valid, or was used before", code="bad_refresh_token")
+        return self._tokens(rotated.session_id, rotated.user_id, rotated.organisation_id, fresh)
+
+    async def logout(self, refresh_token: str) -> None:
+        """End the login that the refresh token belongs to. An unknown token is not an error."""
+        session_id = await users.close_by_refresh(self._db, digest(refresh_token))
+        if session_id is not None:
+            self.forget(session_id=session_id)
+
+    async def close(self, session_id: str) -> None:
+        """End a login by its id (the dashboard's logout)."""
+        await users.close_session(self._db, session_id)
+        self.forget(session_id=session_id)
+
+    def session_cookie(self, access_token: str) -> str:
+        """The value of the session cookie for a login just made. Raises Unauthorized."""
+        try:
+            claims = self._signer.verify("access", access_token)
+        except BadToken as error:
+            raise Unauthorized(str(error)) from error
+        return self._signer.sign(
+            "session",
+            Claims(claims.session_id, claims.user_id, claims.organisation_id, time.time() + SESSION_COOKIE_S),
+        )
+
+    def _tokens(self, session_id: str, user_id: str, organisation_id: str, refresh: str) -> Tokens:
+        life = self._config.access_token_s
+        claims = Claims(session_id, user_id, organisation_id, time.time() + life)
+        return Tokens(access_token=self._signer.sign("access", claims), refresh_token=refresh, expires_in=life)
+
+    async def flush(self) -> bool:
+        """Write down which keys were used since the last time; the tick of a background loop."""
+        used, self._used_keys = self._used_keys, set()
+        if used:
+            await keys.touch(self._db, used)
+        return False
+
+
+def cookie_is_secure(config: Config) -> bool:
+    """Whether the session cookie is sent over HTTPS only: always, but for a server reached as this very machine."""
+    local = config.base_url.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
+    return not (config.insecure_cookies or local)
+
+
+class Authenticate(ASGIMiddleware):
+    """Puts the Principal at scope["user"], or answers 401 unless the handler is public."""
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Verify and pass on. A public handler gets no principal unless it asks for an optional one."""
+        opt = scope["route_handler"].opt
+        scope["auth"] = None
+        scope["user"] = None
+        if not opt.get("public") or opt.get("optional_principal"):
+            principal = await self._principal(scope)
+            if principal is None and not opt.get("public"):
+                raise _refusal(scope, "a valid API key, access token or session cookie is needed")
+            scope["user"] = principal
+        await next_app(scope, receive, send)
+
+    async def _principal(self, scope: Scope) -> Principal | None:
+        authenticator: Authenticator = scope["litestar_app"].state.services.auth
+        bearer, cookie = _credentials(scope)
+        if bearer is not None:
+            return await authenticator.by_bearer(bearer)
+        if cookie is None:
+            return None
+        principal = await authenticator.by_cookie(cookie)
+        if principal is not None and _is_cross_site(scope):
+            raise Forbidden("a page of another site may not act with this cookie", code="cross_site")
+        return principal
+
+
+def _refusal(scope: Scope, detail: str) -> Exception:
+    # Litestar closes a WebSocket with 4000 + the status of an HTTPException of its own.
+    return NotAuthorizedException(detail) if scope["type"] == ScopeType.WEBSOCKET else Unauthorized(detail)
+
+
+def _credentials(scope: Scope) -> tuple[str | None, str | None]:
+    """The bearer credential and the session cookie of a request."""
+    bearer = cookie = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, rest = value.decode("latin-1").partition(" ")
+            bearer = rest.strip() if scheme.lower() == "bearer" else ""
+        elif name == b"cookie" and COOKIE.encode() in value:
+            cookie = _cookie(value.decode("latin-1"))
+    return bearer, cookie
+
+
+def _cookie(header: str) -> str | None:
+    try:
+        morsel = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return None
+    return morsel.value if morsel else None
+
+
+def _is_cross_site(scope: Scope) -> bool:
+    """Whether a browser sent this for a page of another origin: a change, or a WebSocket, with our cookie."""
+    if scope["type"] == ScopeType.HTTP and scope["method"] in _SAFE_METHODS:
+        return False
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get(b"origin")
+    return origin is not None and origin.partition("://")[2] != headers.get(b"host")
+
+
+def address_of(scope: Scope) -> str:
+    """The caller's address, as the server that accepted the connection saw it."""
+    client = scope.get("client")
+    return client[0] if client else ""
