@@ -407,6 +407,21 @@ class Delivery(Struct, omit_defaults=True):
     error: str | None = None
 
 
+class WebhookTest(Struct, omit_defaults=True):
+    """What came of a test message. response_code is absent when no response came; error says what went wrong."""
+
+    delivered: bool
+    duration_ms: int
+    response_code: int | None = None
+    error: str | None = None
+
+
+class WebhookSecret(Struct):
+    """A signing secret (whsec_...)."""
+
+    secret: str
+
+
 class WebhookMessage(Struct, omit_defaults=True):
     """What a webhook receives, signed as Standard Webhooks has it."""
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, LiteralString, cast
+from uuid import UUID
 
 from msgspec import Struct
 
 from orchestrator.runs.state import Status
 from orchestrator.runs.webhooks import Again, Dead, Decision, Delivered
+from orchestrator.store import audit
 from orchestrator.store.ids import new_id
 from orchestrator.wire import Delivery
 
@@ -69,20 +71,29 @@ class Try(Struct, frozen=True):
     duration_ms: int
 
 
-async def add_endpoint(db: Database, organisation_id: str, url: str, events: list[str]) -> Endpoint:
-    """Store a new endpoint."""
-    row = await db.fetchrow(
-        "insert into webhook_endpoints (id, organisation_id, url, events) values ($1, $2, $3, $4) returning *",
-        new_id(),
-        organisation_id,
-        url,
-        events,
-    )
-    assert row is not None
+async def add_endpoint(
+    db: Database, organisation_id: str, url: str, events: list[str], actor: str, *, most: int
+) -> Endpoint | None:
+    """Store a new endpoint; None when the organisation has `most` of them already."""
+    async with db.transaction() as connection:
+        row = await connection.fetchrow(
+            """insert into webhook_endpoints (id, organisation_id, url, events)
+               select $1, $2, $3, $4
+               where (select count(*) from webhook_endpoints where organisation_id = $2) < $5 returning *""",
+            new_id(),
+            organisation_id,
+            url,
+            events,
+            most,
+        )
+        if row is None:
+            return None
+        subject = f"webhook:{row['id']}"
+        await audit.record(connection, organisation_id, actor, "webhook.create", subject, url=url, events=events)
     return _endpoint(row)
 
 
-async def endpoints(db: Database, organisation_id: str, before: str | None, limit: int) -> list[Endpoint]:
+async def endpoints(db: Database, organisation_id: str, before: UUID | None, limit: int) -> list[Endpoint]:
     """Endpoints, newest first, older than the one with the id `before`."""
     rows = await db.fetch(
         """select * from webhook_endpoints
@@ -94,7 +105,7 @@ async def endpoints(db: Database, organisation_id: str, before: str | None, limi
     return [_endpoint(row) for row in rows]
 
 
-async def endpoint(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+async def endpoint(db: Database, organisation_id: str, endpoint_id: UUID) -> Endpoint | None:
     """One endpoint of the organisation."""
     row = await db.fetchrow(
         "select * from webhook_endpoints where organisation_id = $1 and id = $2", organisation_id, endpoint_id
@@ -102,36 +113,35 @@ async def endpoint(db: Database, organisation_id: str, endpoint_id: str) -> Endp
     return None if row is None else _endpoint(row)
 
 
-async def remove_endpoint(db: Database, organisation_id: str, endpoint_id: str) -> bool:
+async def remove_endpoint(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> bool:
     """Delete an endpoint with its messages; False when the organisation has no such one."""
-    found = await db.fetchval(
-        "delete from webhook_endpoints where organisation_id = $1 and id = $2 returning true",
-        organisation_id,
-        endpoint_id,
-    )
-    return bool(found)
+    sql: LiteralString = "delete from webhook_endpoints where organisation_id = $1 and id = $2 returning *"
+    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.delete") is not None
 
 
-async def rotate_secret(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+async def rotate_secret(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> Endpoint | None:
     """Give an endpoint its next secret: whatever is sent from now on is signed with it."""
-    row = await db.fetchrow(
-        """update webhook_endpoints set secret_generation = secret_generation + 1
-           where organisation_id = $1 and id = $2 returning *""",
-        organisation_id,
-        endpoint_id,
-    )
-    return None if row is None else _endpoint(row)
+    sql: LiteralString = """update webhook_endpoints set secret_generation = secret_generation + 1
+                            where organisation_id = $1 and id = $2 returning *"""
+    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.rotate")
 
 
-async def enable_endpoint(db: Database, organisation_id: str, endpoint_id: str) -> Endpoint | None:
+async def enable_endpoint(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> Endpoint | None:
     """Let a disabled endpoint receive messages again."""
-    row = await db.fetchrow(
-        """update webhook_endpoints set disabled_at = null, disabled_reason = null
-           where organisation_id = $1 and id = $2 returning *""",
-        organisation_id,
-        endpoint_id,
-    )
-    return None if row is None else _endpoint(row)
+    sql: LiteralString = """update webhook_endpoints set disabled_at = null, disabled_reason = null
+                            where organisation_id = $1 and id = $2 returning *"""
+    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.enable")
+
+
+async def _change(
+    db: Database, sql: LiteralString, organisation_id: str, endpoint_id: UUID, actor: str, action: str
+) -> Endpoint | None:
+    async with db.transaction() as connection:
+        row = await connection.fetchrow(sql, organisation_id, endpoint_id)
+        if row is None:
+            return None
+        await audit.record(connection, organisation_id, actor, action, f"webhook:{endpoint_id}", url=row["url"])
+    return _endpoint(row)
 
 
 def _endpoint(row: Record) -> Endpoint:
@@ -276,12 +286,13 @@ async def deliveries(
     db: Database,
     organisation_id: str,
     *,
-    before: str | None = None,
+    before: UUID | None = None,
     limit: int = 50,
-    run_id: str | None = None,
+    run_id: UUID | None = None,
     state: str | None = None,
+    only: UUID | None = None,
 ) -> list[Delivery]:
-    """Messages with their last try, newest first, older than the one with the id `before`."""
+    """Messages with their last try, newest first, older than the one with the id `before`; `only`: that one alone."""
     rows = await db.fetch(
         """select o.id, o.run_id, o.event_type, o.status::text, o.state::text, o.tries, o.created_at, o.delivered_at,
                   case when o.state = 'pending' then o.next_at end as next_at,
@@ -295,12 +306,14 @@ async def deliveries(
            ) t on true
            where o.organisation_id = $1 and ($2::uuid is null or o.id < $2)
              and ($4::uuid is null or o.run_id = $4) and ($5::outbox_state is null or o.state = $5)
+             and ($6::uuid is null or o.id = $6)
            order by o.id desc limit $3""",
         organisation_id,
         before,
         limit,
         run_id,
         state,
+        only,
     )
     return [_delivery(row) for row in rows]
 
@@ -322,18 +335,23 @@ def _delivery(row: Record) -> Delivery:
     )
 
 
-async def replay(db: Database, organisation_id: str, outbox_id: str) -> bool | None:
+async def replay(db: Database, organisation_id: str, outbox_id: UUID, actor: str) -> bool | None:
     """Make a message due at once, its tries counted anew. None: no such message; False: its endpoint is disabled."""
-    row = await db.fetchrow(
-        """with found as (
-             select o.id, e.disabled_at from webhook_outbox o left join webhook_endpoints e on e.id = o.endpoint_id
-             where o.organisation_id = $1 and o.id = $2
-           ), moved as (
-             update webhook_outbox o set state = 'pending', tries = 0, next_at = now(), delivered_at = null
-             from found where o.id = found.id and found.disabled_at is null
-           )
-           select disabled_at is null as moved from found""",
-        organisation_id,
-        outbox_id,
-    )
-    return None if row is None else bool(row["moved"])
+    async with db.transaction() as connection:
+        row = await connection.fetchrow(
+            """with found as (
+                 select o.id, e.disabled_at from webhook_outbox o left join webhook_endpoints e on e.id = o.endpoint_id
+                 where o.organisation_id = $1 and o.id = $2
+               ), moved as (
+                 update webhook_outbox o set state = 'pending', tries = 0, next_at = now(), delivered_at = null
+                 from found where o.id = found.id and found.disabled_at is null
+               )
+               select disabled_at is null as moved from found""",
+            organisation_id,
+            outbox_id,
+        )
+        if row is None:
+            return None
+        if row["moved"]:
+            await audit.record(connection, organisation_id, actor, "webhook.replay", f"delivery:{outbox_id}")
+        return bool(row["moved"])
