@@ -9,6 +9,7 @@ It does not know who asks for a change (the API, a machine, a loop) nor who is t
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -100,6 +101,10 @@ class Ledger:
     async def change(self, change: Change) -> Step | Refusal:
         """One change, coalesced with whatever else waits. Returns after the commit."""
         return await self._writer.put(change, change.run_id)
+
+    async def change_all(self, changes: list[Change]) -> list[Step | Refusal]:
+        """Changes in order, each coalesced with whatever else waits. Returns after the last commit."""
+        return await asyncio.gather(*[self._writer.enqueue(change, change.run_id) for change in changes])
 
     async def apply(self, wishes: list[Change]) -> list[Step | Refusal]:
         """Changes in order, each run's in sequence. Raises DatabaseUnavailable, then nothing is known to be applied."""

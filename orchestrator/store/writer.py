@@ -45,13 +45,17 @@ class Writer(Generic[Item, Answer]):
             for _, future in lane:
                 future.cancel()
 
-    async def put(self, item: Item, key: Hashable = None) -> Answer:
-        """Write the item; returns its answer after the commit. Raises what the write raised."""
+    def enqueue(self, item: Item, key: Hashable = None) -> asyncio.Future[Answer]:
+        """Put the item in line; the future holds its answer after the commit, or what the write raised."""
         number = self._shortest() if key is None else hash(key) % len(self._bells)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number].append((item, future))
         self._bells[number].set()
-        return await future
+        return future
+
+    async def put(self, item: Item, key: Hashable = None) -> Answer:
+        """Write the item; returns its answer after the commit. Raises what the write raised."""
+        return await self.enqueue(item, key)
 
     def _shortest(self) -> int:
         return min(range(len(self._waiting)), key=lambda number: len(self._waiting[number]))

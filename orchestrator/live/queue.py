@@ -1,0 +1,36 @@
+"""The door of the queue: runs come in coalesced, and whoever dispatches is woken after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from drivers.wire import RunId
+from orchestrator.store import runs
+from orchestrator.store.db import Database
+from orchestrator.store.writer import Writer
+
+
+class Queue:
+    """Stores new runs. `woken` is called after each commit."""
+
+    def __init__(self, db: Database, woken: Callable[[], None]) -> None:
+        self._db = db
+        self._woken = woken
+        self._writer: Writer[runs.NewRun, RunId] = Writer(self._insert)
+
+    def start(self) -> None:
+        """Begin to take runs."""
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """End; runs that are not yet committed are refused."""
+        await self._writer.stop()
+
+    async def add(self, run: runs.NewRun) -> RunId:
+        """Queue a run; once this returns it is durable and will end exactly once."""
+        return await self._writer.put(run)
+
+    async def _insert(self, new: list[runs.NewRun]) -> list[RunId]:
+        stored = await runs.insert(self._db, new)
+        self._woken()
+        return stored
