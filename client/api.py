@@ -257,7 +257,8 @@ class Runs(Resource):
 
     async def outputs(self, run_id: str) -> Outputs:
         """What the run made, each file with a fresh signed URL."""
-        return await self._http.call("GET", f"api/v1/runs/{run_id}/outputs", Outputs)
+        page = await self._http.call("GET", f"api/v1/runs/{run_id}/outputs", wire.Page[wire.RunOutput])
+        return page.items
 
     async def events(self, run_id: str, *, after: int | None = None) -> AsyncIterator[LiveEvent]:
         """Status changes and live progress until the run has ended; a broken stream is resumed where it broke.
