@@ -22,7 +22,8 @@ from orchestrator.store.embedded import EmbeddedPostgres  # noqa: E402 - the che
 Generator = Callable[[str], Awaitable[str]]
 
 COLUMNS = """
-select pg_class.relname as table_name, attname as name, replace(format_type(atttypid, null), 'timestamp with time zone', 'timestamptz') as type,
+select pg_class.relname as table_name, attname as name,
+       replace(format_type(atttypid, null), 'timestamp with time zone', 'timestamptz') as type,
        exists (select from pg_constraint where conrelid = attrelid and contype = 'p' and attnum = any (conkey)) as pk,
        exists (select from pg_constraint where conrelid = attrelid and contype = 'f' and attnum = any (conkey)) as fk,
        exists (select from pg_constraint where conrelid = attrelid and contype = 'u' and conkey = array[attnum]) as uk,

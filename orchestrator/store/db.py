@@ -127,7 +127,7 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=1,
+                min_size=0,  # asyncpg logs a traceback for each vain attempt to keep a minimum
                 max_size=max_size,
                 init=prepare_connection,
                 reset=_keep_session,
@@ -137,7 +137,13 @@ class Database:
             )
         except _LOST as error:
             raise translated(error) from error
-        return cls(pool)
+        database = cls(pool)
+        try:
+            await database.execute("select 1")
+        except BaseException:
+            pool.terminate()
+            raise
+        return database
 
     async def close(self) -> None:
         """Wait a little for statements under way, then close every connection."""

@@ -61,11 +61,10 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# For tests: nothing survives a power cut, all survives a killed process.
+# For tests: a power cut would ruin it. Commits still reach the kernel at once, so that a killed process loses nothing.
 FORGETFUL = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "64MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -128,6 +127,7 @@ class _Server:
     def start(self) -> str:
         with self._one_at_a_time:
             self._stopping.clear()
+            self.alive()  # reaps a dead child: a zombie looks like a server to the one that follows it
             account = unprivileged_account()
             base = _choose_base(self._home, account)
             with _locked(self._home / "lock", self._stopping):
@@ -144,9 +144,12 @@ class _Server:
         return f"postgresql://postgres@/postgres?host={folder}&port={PORT}"
 
     def alive(self) -> bool:
-        if self._child is not None:
-            return self._child.poll() is None
-        return self._answers()
+        if self._child is None:
+            return self._bin != Path() and self._answers()
+        if self._child.poll() is None:
+            return True
+        self._child = None
+        return False
 
     def stop(self) -> None:
         self._stopping.set()
@@ -154,7 +157,7 @@ class _Server:
             if self._child is not None:
                 _end_child(self._child)
             else:
-                _end_process(_running_postmaster(self._data))
+                _end_process(_running_postmaster(self._data / "postmaster.pid"))
             self._child = None
 
     def _answers(self) -> bool:
@@ -191,7 +194,6 @@ class _Server:
         """Start until it answers. After a kill the old backends hold shared memory for a moment: try again."""
         began = time.monotonic()
         failing_since: float | None = None
-        self._child = None
         while not self._answers():
             if self._stopping.wait(0.02):
                 raise EmbeddedPostgresError("the server was told to stop while it started")
@@ -202,7 +204,8 @@ class _Server:
                 failing_since = failing_since or time.monotonic()
                 self._give_up_after(failing_since, FAILING_TIMEOUT_S)
                 self._stopping.wait(0.2)
-            _clear_stale_lock(self._data)
+            _disown_stale_lock(self._data / "postmaster.pid")
+            _disown_stale_lock(self._run / f".s.PGSQL.{PORT}.lock")
             self._child = self._launch(account)
         if self._child is not None and self._child.poll() is not None:
             self._child = None  # another server answered: ours found the folder taken and went
@@ -347,25 +350,33 @@ def _command_line(pid: int) -> str | None:
         return ""
 
 
-def _recorded_pid(data: Path) -> int:
+def _running_postmaster(lock_file: Path) -> int:
+    """The process id of the server that a lock file names, or 0."""
+    pid = _recorded_pid(lock_file)
+    line = _command_line(pid) if pid else ""
+    return pid if line is None or "postgres" in line else 0
+
+
+def _recorded_pid(lock_file: Path) -> int:
     try:
-        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+        return abs(int(lock_file.read_text().split("\n", 1)[0]))
     except (OSError, ValueError):
         return 0
 
 
-def _running_postmaster(data: Path) -> int:
-    """The process id of the server of this folder, or 0."""
-    pid = _recorded_pid(data)
-    line = _command_line(pid) if pid > 0 else ""
-    return pid if line is None or "postgres" in line else 0
+def _disown_stale_lock(lock_file: Path) -> None:
+    """Mend a lock file whose process id now belongs to some other program, as after a container's restart.
 
-
-def _clear_stale_lock(data: Path) -> None:
-    """Remove a lock file whose process id now belongs to some other program, as after a container's restart."""
-    pid = _recorded_pid(data)
-    if pid > 0 and _command_line(pid) and not _running_postmaster(data):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    Never removed: PostgreSQL finds in it the shared memory that a killed server's last backends may still write to.
+    It ignores its own parent's process id, so that is put in the stranger's place.
+    """
+    pid = _recorded_pid(lock_file)
+    if pid and _command_line(pid) and not _running_postmaster(lock_file):
+        with lock_file.open("r+") as file:
+            rest = file.read().split("\n", 1)[1]
+            file.seek(0)
+            file.write(f"{os.getpid()}\n{rest}")
+            file.truncate()
 
 
 def _end_child(child: subprocess.Popen[bytes]) -> None:

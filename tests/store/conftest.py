@@ -40,3 +40,11 @@ def two_databases(any_version: str) -> Iterator[tuple[str, str]]:
     yield in_database(any_version, "one"), in_database(any_version, "two")
     for name in ("one", "two"):
         asyncio.run(run_sql(any_version, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+def reachable_tmp() -> Iterator[Path]:
+    """A temporary folder that every account may pass through, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="comfyfleet-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
