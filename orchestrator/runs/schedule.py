@@ -165,10 +165,10 @@ def explain(reasons: Sequence[tuple[str, str]], total: int) -> str:
     """Why nobody takes a run, for people. reasons: (machine name, what it lacks) of those looked at; total machines."""
     if total == 0:
         return "no machine is registered: register one and enrol its agent"
-    if not reasons:
+    if len(reasons) < total:
         return "every machine that can run it is busy"
     common = {reason for _, reason in reasons}
-    if len(common) == 1 and len(reasons) == total:
+    if len(common) == 1:
         reason = common.pop()
         return f"no machine {reason}" if not reason.startswith("has no ") else f"no machine has {reason[7:]}"
     named = "; ".join(f"{name} {reason}" for name, reason in reasons[:5])

@@ -306,9 +306,9 @@ async def events_after(db: Database, organisation_id: str, run_id: str, revision
 
 
 async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[list[tuple[str, str]], int] | None:
-    """What each machine of the organisation lacks for a waiting run: (name, reason), at most 200, and how many in all.
+    """What each machine of the organisation lacks for a waiting run: (name, reason), and how many were looked at.
 
-    Machines that lack nothing are left out; None when the run does not wait.
+    Machines that lack nothing are left out; at most 2,000 are looked at; None when the run does not wait.
     """
     rows = await db.fetch(
         """
@@ -324,18 +324,17 @@ async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[
                 where not coalesce(m.inventory -> 'node_classes', '[]') ? n limit 1) as node,
                (select x ->> 'name' from jsonb_array_elements(d.models) x
                 where not exists (select 1 from jsonb_array_elements(coalesce(m.inventory -> 'models', '[]')) h
-                                  where h ->> 'name' = x ->> 'name') limit 1) as model,
-               count(*) over () as total
+                                  where h ->> 'name' = x ->> 'name') limit 1) as model
         from demand d join machines m on m.organisation_id = $2 and m.deleted_at is null
         left join machine_beats b on b.machine_id = m.id
-        order by m.id limit 200
+        order by m.id limit 2000
         """,
         run_id,
         organisation_id,
     )
     reasons = [(row["name"], reason) for row in rows if (reason := _lacks(row)) is not None]
     if rows:
-        return reasons, rows[0]["total"]
+        return reasons, len(rows)
     waits = await db.fetchval(
         "select true from runs where id = $1 and organisation_id = $2 and status = 'not-started'",
         run_id,
