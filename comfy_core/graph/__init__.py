@@ -1,0 +1,1 @@
+"""Workflow JSON to results: validation, signatures, caching, order, calls. Pure Python: no torch, no server."""

@@ -1,0 +1,156 @@
+"""What clients are told during a run: ComfyUI's messages, in its order. It knows no sockets: `Post` carries them.
+
+progress_state names every node that is not pending; it is sent at once the first time and then at most 20 times a
+second, the last state always. On graphs of thousands of nodes the newest 2,000 are named, so that a message stays
+under the 4 MiB a WebSocket client takes by default.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Protocol
+
+from comfy_core.graph.execute import Failure, Result
+from comfy_core.queue import Item
+
+PROGRESS_EVERY_S = 0.05
+NODES_NAMED = 2_000
+OUT_OF_MEMORY_TIP = "Memory ran out: try smaller images or batches, or a machine with more memory."
+
+
+class Post(Protocol):
+    """The way to the clients; callable from any thread."""
+
+    def send(self, event: str, data: Any, client_id: str | None) -> None:
+        """To one client, or to all when client_id is None."""
+
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        """Call this on the server's loop after so many seconds."""
+
+
+class Reporter:
+    """The watcher of one run. client_id None: nobody but the history hears of it."""
+
+    def __init__(self, item: Item, post: Post) -> None:
+        self._item = item
+        self._post = post
+        self._lock = threading.Lock()
+        self._states: dict[str, dict[str, Any]] = {}
+        self._scheduled = False
+        self._dirty = False
+        self._closed = False
+        self.last_node: str | None = None
+        self.messages: list[list[Any]] = []
+
+    def begin(self) -> None:
+        """The run starts."""
+        self._keep("execution_start", {"prompt_id": self._item.prompt_id})
+
+    def cached(self, node_ids: list[str]) -> None:
+        """These nodes' results are there already."""
+        self._keep("execution_cached", {"nodes": node_ids, "prompt_id": self._item.prompt_id})
+
+    def started(self, node_id: str) -> None:
+        """The node is being called."""
+        self.last_node = node_id
+        self._state(node_id, 0.0, 1.0, "running")
+        self._send("executing", {"node": node_id, "display_node": node_id, "prompt_id": self._item.prompt_id})
+
+    def progress(self, node_id: str, value: float, maximum: float, preview: Any) -> None:
+        """The node says how far it is."""
+        self._state(node_id, value, maximum, "running")
+        facts = {"value": value, "max": maximum, "prompt_id": self._item.prompt_id, "node": node_id}
+        self._send("progress", facts)
+
+    def executed(self, node_id: str, ui: dict[str, Any] | None) -> None:
+        """The node has something to show."""
+        facts = {"node": node_id, "display_node": node_id, "output": ui, "prompt_id": self._item.prompt_id}
+        self._send("executed", facts)
+
+    def finished(self, node_id: str) -> None:
+        """The node's results are there."""
+        maximum = self._states.get(node_id, {}).get("max", 1.0)
+        self._state(node_id, maximum, maximum, "finished")
+
+    def end(self, result: Result, out_of_memory: bool) -> None:
+        """The run is over: the last progress, then how it ended."""
+        failure = result.failure
+        if failure is not None:
+            known = self._states.get(failure.node_id, {"value": 0.0, "max": 1.0})
+            self._state(failure.node_id, known["value"], known["max"], "error")
+        with self._lock:
+            self._closed = True
+        self._send_state()
+        if failure is None:
+            self._keep("execution_success", {"prompt_id": self._item.prompt_id})
+        elif result.status == "interrupted":
+            self._keep("execution_interrupted", self._failed(failure, result), broadcast=self._item.client_id is None)
+        else:
+            self._keep("execution_error", self._failed(failure, result) | self._error(failure, out_of_memory))
+
+    def _failed(self, failure: Failure, result: Result) -> dict[str, Any]:
+        return {
+            "prompt_id": self._item.prompt_id,
+            "node_id": failure.node_id,
+            "node_type": failure.node_type,
+            "executed": result.executed,
+        }
+
+    def _error(self, failure: Failure, out_of_memory: bool) -> dict[str, Any]:
+        return {
+            "exception_message": f"{failure.error}\n{OUT_OF_MEMORY_TIP if out_of_memory else ''}",
+            "exception_type": failure.exception_type,
+            "traceback": failure.traceback,
+            "current_inputs": failure.current_inputs,
+            "current_outputs": list(self._item.prompt),
+        }
+
+    def _keep(self, event: str, data: dict[str, Any], broadcast: bool = False) -> None:
+        stamped = data | {"timestamp": int(time.time() * 1000)}
+        self.messages.append([event, stamped])
+        if broadcast:
+            self._post.send(event, stamped, None)
+        else:
+            self._send(event, stamped)
+
+    def _send(self, event: str, data: dict[str, Any]) -> None:
+        if self._item.client_id is not None:
+            self._post.send(event, data, self._item.client_id)
+
+    def _state(self, node_id: str, value: float, maximum: float, state: str) -> None:
+        self._states[node_id] = {
+            "value": value,
+            "max": maximum,
+            "state": state,
+            "node_id": node_id,
+            "prompt_id": self._item.prompt_id,
+            "display_node_id": node_id,
+            "parent_node_id": None,
+            "real_node_id": node_id,
+        }
+        with self._lock:
+            first, self._dirty = not self._scheduled, True
+            self._scheduled = True
+        if first:
+            self._send_state()
+            self._post.later(PROGRESS_EVERY_S, self._flush)
+
+    def _flush(self) -> None:
+        """Runs on the server's loop: send what has changed since, and stop when nothing has."""
+        with self._lock:
+            if self._closed:
+                return
+            self._scheduled = self._dirty
+        if self._scheduled:
+            self._send_state()
+            self._post.later(PROGRESS_EVERY_S, self._flush)
+
+    def _send_state(self) -> None:
+        with self._lock:
+            self._dirty = False
+        states = self._states.copy()
+        nodes = dict(islice(states.items(), max(len(states) - NODES_NAMED, 0), None))
+        self._send("progress_state", {"prompt_id": self._item.prompt_id, "nodes": nodes})

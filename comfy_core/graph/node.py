@@ -1,0 +1,154 @@
+"""What a node class declares: its inputs, outputs and how it wants to be called (the V1 node protocol).
+
+It knows neither a prompt nor how nodes are executed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from comfy_core.errors import NodeFault
+
+NodeLibrary = Mapping[str, type]
+"""class_type -> node class."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One declared input. kind is a type name, or the list of choices of an old-style combo."""
+
+    name: str
+    kind: Any
+    options: dict[str, Any]
+    required: bool
+
+    @property
+    def config(self) -> list[Any]:
+        """[kind, options], as validation errors carry it."""
+        return [self.kind, self.options]
+
+    @property
+    def choices(self) -> list[Any] | None:
+        """The values allowed, where the input is a choice."""
+        if isinstance(self.kind, list):
+            return self.kind
+        listed = self.options.get("options")
+        if self.kind == "COMBO" and isinstance(listed, list) and not self.options.get("multiselect"):
+            return listed
+        return None
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node class, read once."""
+
+    class_type: str
+    cls: Any
+    inputs: dict[str, InputSpec]
+    hidden: dict[str, str]
+    declared: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def returns(self) -> tuple[Any, ...]:
+        """The types of the outputs, by slot."""
+        return tuple(getattr(self.cls, "RETURN_TYPES", ()))
+
+    @cached_property
+    def output_is_list(self) -> tuple[bool, ...]:
+        """For each slot, whether the node returns a list to be spread."""
+        flags = getattr(self.cls, "OUTPUT_IS_LIST", None)
+        return tuple(bool(flag) for flag in flags) if flags else (False,) * len(self.returns)
+
+    @property
+    def input_is_list(self) -> bool:
+        """Whether the node takes whole lists in one call."""
+        return bool(getattr(self.cls, "INPUT_IS_LIST", False))
+
+    @property
+    def is_output(self) -> bool:
+        """Whether the node is a reason to run a graph."""
+        return bool(getattr(self.cls, "OUTPUT_NODE", False))
+
+    @property
+    def function(self) -> str:
+        """The name of the method that does the work."""
+        name = getattr(self.cls, "FUNCTION", None)
+        if not isinstance(name, str):
+            raise NodeFault(f"node class {self.class_type} names no FUNCTION")
+        return name
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the method is a coroutine function."""
+        return inspect.iscoroutinefunction(getattr(self.cls, self.function, None))
+
+    @property
+    def keeps_its_id(self) -> bool:
+        """Whether results depend on the node's own id, so that another node's must not stand in for them."""
+        return bool(getattr(self.cls, "NOT_IDEMPOTENT", False)) or "UNIQUE_ID" in self.hidden.values()
+
+    @cached_property
+    def validator(self) -> Validator | None:
+        """The class's own validation, where it has one."""
+        own = getattr(self.cls, "VALIDATE_INPUTS", None)
+        if own is None:
+            return None
+        names = inspect.getfullargspec(own)
+        return Validator(own, frozenset(names.args) | frozenset(names.kwonlyargs), names.varkw is not None)
+
+    @property
+    def is_changed(self) -> Any | None:
+        """The class's fingerprint function, where it has one."""
+        return getattr(self.cls, "IS_CHANGED", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """VALIDATE_INPUTS and the arguments it asks for."""
+
+    call: Any
+    names: frozenset[str]
+    takes_all: bool
+
+    def covers(self, name: str) -> bool:
+        """Whether this function answers for the input, so that ranges and choices are its business."""
+        return self.takes_all or name in self.names
+
+
+class Specs:
+    """Node classes read once per pass: choices such as file lists are the same for every node of the pass."""
+
+    def __init__(self, library: NodeLibrary) -> None:
+        self._library = library
+        self._read: dict[str, NodeSpec] = {}
+
+    def __contains__(self, class_type: object) -> bool:
+        return isinstance(class_type, str) and class_type in self._library
+
+    def of(self, class_type: str) -> NodeSpec:
+        """The declaration of a class. Raises KeyError for an unknown one, and whatever INPUT_TYPES raises."""
+        spec = self._read.get(class_type)
+        if spec is None:
+            spec = self._read[class_type] = read(class_type, self._library[class_type])
+        return spec
+
+
+def read(class_type: str, cls: Any) -> NodeSpec:
+    """Read what a node class declares. Raises whatever its INPUT_TYPES raises."""
+    declared = cls.INPUT_TYPES()
+    inputs = {spec.name: spec for spec in _inputs(declared)}
+    hidden = {
+        name: (kind[0] if isinstance(kind, tuple | list) else kind) for name, kind in declared.get("hidden", {}).items()
+    }
+    return NodeSpec(class_type, cls, inputs, hidden, declared)
+
+
+def _inputs(declared: Mapping[str, Any]) -> Iterator[InputSpec]:
+    for group, required in (("required", True), ("optional", False)):
+        for name, config in declared.get(group, {}).items():
+            options = config[1] if len(config) > 1 else {}
+            yield InputSpec(name, config[0], options, required)

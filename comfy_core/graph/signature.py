@@ -1,0 +1,94 @@
+"""The content signature of each node: equal signatures mean equal results. It knows no cache.
+
+A signature hashes the class, the node's own constants and its sources' signatures (not their ancestry), so the whole
+graph is signed in one pass. None means: never the same twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+from comfy_core.graph.node import Specs
+from comfy_core.graph.prompt import WorkflowJson, inputs_of, is_link
+
+Signature = bytes
+
+
+class Unsigned(Exception):
+    """A value that is never equal to itself."""
+
+
+def sign(
+    prompt: WorkflowJson, order: Iterable[str], specs: Specs, changed: dict[str, Any]
+) -> dict[str, Signature | None]:
+    """Signatures of the nodes in `order` (sources first). changed: node id -> what its IS_CHANGED said."""
+    signed: dict[str, Signature | None] = {}
+    for node_id in order:
+        try:
+            signed[node_id] = _sign_node(prompt, node_id, specs, changed.get(node_id), signed)
+        except Unsigned:
+            signed[node_id] = None
+    return signed
+
+
+def _sign_node(
+    prompt: WorkflowJson,
+    node_id: str,
+    specs: Specs,
+    changed: Any,
+    signed: dict[str, Signature | None],
+) -> Signature:
+    class_type = prompt[node_id]["class_type"]
+    parts = [class_type, _canonical(changed)]
+    if specs.of(class_type).keeps_its_id:
+        parts.append(f"id={node_id}")
+    for name, value in sorted(inputs_of(prompt, node_id).items()):
+        if is_link(value):
+            source = signed.get(value[0])
+            if source is None:
+                raise Unsigned
+            parts.append(f"{name}<-{source.hex()}.{int(value[1])}")
+        else:
+            parts.append(f"{name}={_canonical(value)}")
+    return blake2b("\x00".join(parts).encode("utf-8", "surrogatepass"), digest_size=20).digest()
+
+
+def _canonical(value: Any) -> str:
+    """Text that differs whenever the value does; containers are flattened without recursion."""
+    if isinstance(value, str | int | float) or value is None:
+        return _scalar(value)
+    out: list[str] = []
+    todo: list[Any] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, _Mark):
+            out.append(item)
+        elif isinstance(item, dict):
+            out.append("{")
+            todo.append(_Mark("}"))
+            for key in sorted(item, key=str):
+                todo.extend((item[key], str(key)))
+        elif isinstance(item, list | tuple):
+            out.append("[")
+            todo.append(_Mark("]"))
+            todo.extend(reversed(item))
+        else:
+            out.append(_scalar(item))
+    return ",".join(out)
+
+
+class _Mark(str):
+    """A bracket among the values still to be written."""
+
+    __slots__ = ()
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        raise Unsigned
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    raise Unsigned

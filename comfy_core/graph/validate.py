@@ -1,0 +1,258 @@
+"""Whether a prompt may be queued, and what is wrong with it in ComfyUI's own words. It executes nothing.
+
+Only outputs whose whole ancestry is sound are run; a prompt with at least one such output is accepted, the errors of
+the others travel along. Nodes are checked once each, sources first, without recursion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_core.graph.node import NodeLibrary, NodeSpec, Specs
+from comfy_core.graph.problem import (
+    LONG_LIST,
+    Problem,
+    bad_link,
+    cycle_found,
+    exception_details,
+    from_exception,
+    from_inner_exception,
+    missing_input,
+    refused_by_node,
+    type_mismatch,
+)
+from comfy_core.graph.prompt import inputs_of, is_link
+from comfy_core.graph.value import check_range, convert
+
+NOTHING = "prompt_no_outputs"
+BLAMED_AT_MOST = 1_000
+BREATH = 500
+ANYTHING = "*"
+
+
+@dataclass(slots=True)
+class Verdict:
+    """good: the output nodes to execute. error: why the prompt is refused, when none is good."""
+
+    good: list[str] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    node_errors: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What is known about one node. blamed: the nodes whose own errors spoil it."""
+
+    problems: list[Problem]
+    blamed: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A node on the way down, with the input it was reached by."""
+
+    node_id: str
+    reached_by: tuple[str, str] | None
+    sources: Iterator[tuple[str, str]]
+
+
+async def validate(prompt: dict[str, Any], library: NodeLibrary, targets: list[str] | None = None) -> Verdict:
+    """Check a prompt. Constants are converted in place to their declared types. targets: only these outputs."""
+    refusal = _refuse_shape(prompt, library)
+    if refusal is not None:
+        return Verdict(error=refusal)
+    check = _Validation(prompt, Specs(library))
+    outputs = [
+        node_id
+        for node_id, node in prompt.items()
+        if getattr(library[node["class_type"]], "OUTPUT_NODE", False) and (targets is None or node_id in targets)
+    ]
+    if not outputs:
+        return Verdict(error=_error(NOTHING, "Prompt has no outputs", ""))
+    for output in outputs:
+        await check.descend(output)
+    return check.verdict(outputs)
+
+
+def _refuse_shape(prompt: dict[str, Any], library: NodeLibrary) -> dict[str, Any] | None:
+    for node_id, node in prompt.items():
+        if not isinstance(node, dict):
+            return _error("invalid_prompt", "Cannot execute because a node is not an object.", f"Node ID '#{node_id}'")
+        class_type = node.get("class_type")
+        if class_type is None:
+            message = "Cannot execute because a node is missing the class_type property."
+            return _error("invalid_prompt", message, f"Node ID '#{node_id}'")
+        if not isinstance(class_type, str) or class_type not in library:
+            message = f"Cannot execute because node {class_type} does not exist."
+            return _error("invalid_prompt", message, f"Node ID '#{node_id}'")
+    return None
+
+
+def _error(kind: str, message: str, details: str) -> dict[str, Any]:
+    return {"type": kind, "message": message, "details": details, "extra_info": {}}
+
+
+class _Validation:
+    def __init__(self, prompt: dict[str, Any], specs: Specs) -> None:
+        self._prompt = prompt
+        self._specs = specs
+        self._checked: dict[str, _Checked] = {}
+
+    async def descend(self, output: str) -> None:
+        """Check the output and its ancestors, sources first."""
+        if output in self._checked:
+            return
+        stack = [_Visit(output, None, self._sources(output))]
+        path = {output: 0}
+        while stack:
+            visit = stack[-1]
+            for name, source in visit.sources:
+                if source in path:
+                    self._blame_cycle([seen.node_id for seen in stack[path[source] : path[source] + LONG_LIST + 1]])
+                elif source not in self._checked:
+                    path[source] = len(stack)
+                    stack.append(_Visit(source, (visit.node_id, name), self._sources(source)))
+                    break
+            else:
+                stack.pop()
+                del path[visit.node_id]
+                await self._finish(visit)
+
+    def _sources(self, node_id: str) -> Iterator[tuple[str, str]]:
+        """(input name, source) of the declared links to nodes that exist."""
+        try:
+            declared = self._specs.of(self._prompt[node_id]["class_type"]).inputs
+        except Exception:  # noqa: BLE001 - a node class's own code; the check of the node reports it
+            return iter(())
+        given = inputs_of(self._prompt, node_id)
+        return iter(
+            [(name, given[name][0]) for name in declared if is_link(given.get(name)) and given[name][0] in self._prompt]
+        )
+
+    def _blame_cycle(self, circle: list[str]) -> None:
+        first = circle[0]
+        known = self._checked.setdefault(first, _Checked([], frozenset((first,))))
+        known.problems.append(cycle_found(circle))
+
+    async def _finish(self, visit: _Visit) -> None:
+        if len(self._checked) % BREATH == 0:
+            await asyncio.sleep(0)
+        node_id = visit.node_id
+        try:
+            problems = await self._check(node_id)
+        except Exception as error:  # noqa: BLE001 - node classes are foreign code; it becomes the node's error
+            problems = [self._exception(visit, error)]
+        known = self._checked.get(node_id)
+        if known is not None:
+            problems = known.problems + problems
+        self._checked[node_id] = _Checked(problems, self._blamed(node_id, problems))
+
+    def _exception(self, visit: _Visit, error: Exception) -> Problem:
+        lines = traceback.format_tb(error.__traceback__)
+        if visit.reached_by is None:
+            return from_exception(exception_details(error, lines))
+        consumer, name = visit.reached_by
+        spec = self._specs.of(self._prompt[consumer]["class_type"]).inputs[name]
+        link = inputs_of(self._prompt, consumer)[name]
+        return from_inner_exception(spec, link, exception_details(error, lines))
+
+    def _blamed(self, node_id: str, problems: list[Problem]) -> frozenset[str]:
+        blamed: frozenset[str] = frozenset((node_id,)) if problems else frozenset()
+        for _, source in self._sources(node_id):
+            upstream = self._checked.get(source)
+            spoilt = upstream.blamed if upstream else frozenset()
+            if not spoilt or spoilt <= blamed:
+                continue
+            if not blamed:
+                blamed = spoilt
+            elif len(blamed) < BLAMED_AT_MOST:
+                blamed |= spoilt
+        return blamed
+
+    async def _check(self, node_id: str) -> list[Problem]:
+        node = self._prompt[node_id]
+        spec = self._specs.of(node["class_type"])
+        given = node["inputs"]
+        if not isinstance(given, dict):
+            raise TypeError("inputs is not an object")
+        problems: list[Problem] = []
+        linked: dict[str, Any] = {}
+        for declared in spec.inputs.values():
+            if declared.name not in given:
+                problems.extend([missing_input(declared)] if declared.required else [])
+                continue
+            if isinstance(given[declared.name], list):
+                problem, received = self._check_link(spec, declared.name, given[declared.name])
+                linked[declared.name] = received
+            else:
+                problem = convert(declared, given)
+                if problem is None and not (spec.validator and spec.validator.covers(declared.name)):
+                    problem = check_range(declared, given[declared.name])
+            problems.extend([problem] if problem else [])
+        return problems if problems else await self._ask_node(spec, given, linked)
+
+    def _check_link(self, spec: NodeSpec, name: str, link: list[Any]) -> tuple[Problem | None, Any]:
+        declared = spec.inputs[name]
+        if len(link) != 2:
+            return bad_link(declared, link), None
+        source, slot = link
+        returns = self._specs.of(self._prompt[source]["class_type"]).returns
+        if isinstance(slot, float) and slot.is_integer():
+            slot = int(slot)
+        if slot < 0:
+            raise IndexError("tuple index out of range")
+        received = returns[slot]
+        asks_types = spec.validator is not None and "input_types" in spec.validator.names
+        if not asks_types and not types_fit(received, declared.kind):
+            return type_mismatch(declared, received, link), received
+        return None, received
+
+    async def _ask_node(self, spec: NodeSpec, given: dict[str, Any], linked: dict[str, Any]) -> list[Problem]:
+        ask = spec.validator
+        if ask is None:
+            return []
+        known = {name: value for name, value in given.items() if name in spec.inputs}
+        passed = {name: (None if name in linked else value) for name, value in known.items() if ask.covers(name)}
+        extra = {"input_types": linked} if "input_types" in ask.names else {}
+        answer = ask.call(**passed, **extra)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is True:
+            return []
+        return [refused_by_node(name, answer) for name in passed]
+
+    def verdict(self, outputs: list[str]) -> Verdict:
+        """Split the outputs into good and bad, and gather the errors of the bad."""
+        found = Verdict(good=[output for output in outputs if not self._checked[output].blamed])
+        own: list[str] = []
+        for output in outputs:
+            checked = self._checked[output]
+            for node_id in sorted(checked.blamed):
+                found.node_errors.setdefault(node_id, self._report(node_id))["dependent_outputs"].append(output)
+            if checked.blamed:
+                own.extend(f"{problem['message']}: {problem['details']}" for problem in checked.problems)
+        if not found.good:
+            found.error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(own))
+        return found
+
+    def _report(self, node_id: str) -> dict[str, Any]:
+        return {
+            "errors": self._checked[node_id].problems,
+            "dependent_outputs": [],
+            "class_type": self._prompt[node_id]["class_type"],
+        }
+
+
+def types_fit(received: Any, declared: Any) -> bool:
+    """Whether an output of one type may feed an input of another: equal, or sharing a name in their comma lists."""
+    # `not !=` and not `==`: node packs make an "any type" of a str whose __ne__ always answers False.
+    if not received != declared or ANYTHING in (received, declared):  # noqa: SIM202
+        return True
+    if not isinstance(received, str) or not isinstance(declared, str):
+        return False
+    return bool({part.strip() for part in received.split(",")} & {part.strip() for part in declared.split(",")})

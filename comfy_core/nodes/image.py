@@ -1,0 +1,197 @@
+"""Nodes that load, make, change and save images. They know nothing of scaling models."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, ClassVar
+
+import torch
+
+from comfy_core.errors import ExecutorError
+from comfy_core.memory import require
+from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_image, to_pictures
+from comfy_core.nodes.resize import resize
+from comfy_core.nodes.saving import place_for
+from comfy_core.registry import BuiltIn
+
+MAX_SIDE = 16384
+COMPRESSION = 4
+QUICK_COMPRESSION = 1
+
+
+class LoadImage(BuiltIn):
+    """An image file of the input folder."""
+
+    DISPLAY_NAME = "Load Image"
+    CATEGORY = "image"
+    RETURN_TYPES = ("IMAGE", "MASK")
+    FUNCTION = "load_image"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
+        """Inputs."""
+        return {"required": {"image": (cls.services.folders.input_names(), {"image_upload": True})}}
+
+    def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The picture right side up, and 1 - alpha as mask."""
+        return read_image(self.services.folders.find_annotated(image), image)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str) -> str:  # noqa: N802
+        """The content decides, not the name."""
+        with cls.services.folders.find_annotated(image).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:  # noqa: N802
+        """The file must exist, inside its folder."""
+        try:
+            found = image is None or cls.services.folders.find_annotated(image).is_file()
+        except (ExecutorError, OSError):
+            found = False
+        return True if found else f"Invalid image file: {image}"
+
+
+class SaveImage(BuiltIn):
+    """PNG files in the output folder, with the workflow inside."""
+
+    DISPLAY_NAME = "Save Image"
+    CATEGORY = "image"
+    RETURN_TYPES = ()
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
+    KIND: ClassVar[str] = "output"
+    COMPRESS: ClassVar[int] = COMPRESSION
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {
+            "required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self,
+        images: torch.Tensor,
+        filename_prefix: str = "ComfyUI",
+        prompt: Any = None,
+        extra_pnginfo: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write each frame as <prefix>_<counter>_.png."""
+        pictures = to_pictures(images)
+        root = self.services.folders.of_kind(self.KIND)
+        root.mkdir(parents=True, exist_ok=True)
+        place = place_for(filename_prefix, root, images.shape[2], images.shape[1])
+        chunks = png_metadata(prompt, extra_pnginfo) if self.services.metadata else None
+        saved = []
+        for index, picture in enumerate(pictures):
+            name, path = place.next(index)
+            picture.save(path, pnginfo=chunks, compress_level=self.COMPRESS)
+            saved.append({"filename": name, "subfolder": place.subfolder, "type": self.KIND})
+        return {"ui": {"images": saved}}
+
+
+class PreviewImage(SaveImage):
+    """PNG files in the temp folder."""
+
+    DISPLAY_NAME = "Preview Image"
+    KIND = "temp"
+    COMPRESS = QUICK_COMPRESSION
+
+    def __init__(self) -> None:
+        self._prefix = "ComfyUI_temp_" + "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {
+            "required": {"images": ("IMAGE",)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self,
+        images: torch.Tensor,
+        filename_prefix: str = "",
+        prompt: Any = None,
+        extra_pnginfo: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write each frame under this node's own prefix."""
+        return super().save_images(images, filename_prefix + self._prefix, prompt, extra_pnginfo)
+
+
+class EmptyImage(BuiltIn):
+    """An image of one colour."""
+
+    CATEGORY = "image"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "generate"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        side = {"default": 512, "min": 1, "max": MAX_SIDE, "step": 1}
+        return {
+            "required": {
+                "width": ("INT", side),
+                "height": ("INT", dict(side)),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096}),
+                "color": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFF, "step": 1, "display": "color"}),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[torch.Tensor]:
+        """Fill with 0xRRGGBB."""
+        require(width * height * batch_size * 3 * BYTES_PER_VALUE, "EmptyImage")
+        channels = [(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)]
+        return (torch.tensor(channels).repeat(batch_size, height, width, 1),)
+
+
+class ImageInvert(BuiltIn):
+    """The negative."""
+
+    DISPLAY_NAME = "Invert Image"
+    CATEGORY = "image"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "invert"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {"required": {"image": ("IMAGE",)}}
+
+    def invert(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """One minus each value."""
+        return (1.0 - image,)
+
+
+class ImageBatch(BuiltIn):
+    """Two images after one another; the second takes the size of the first."""
+
+    DISPLAY_NAME = "Batch Images"
+    CATEGORY = "image"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "batch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {"required": {"image1": ("IMAGE",), "image2": ("IMAGE",)}}
+
+    def batch(self, image1: torch.Tensor, image2: torch.Tensor) -> tuple[torch.Tensor]:
+        """Scaled bilinear, cut at the centre; an image without alpha gets an opaque one beside one that has it."""
+        channels = max(image1.shape[3], image2.shape[3])
+        first, second = (_with_channels(image, channels) for image in (image1, image2))
+        if first.shape[1:3] != second.shape[1:3]:
+            second = resize(second, first.shape[2], first.shape[1], "bilinear", crop=True)
+        return (torch.cat((first, second)),)
+
+
+def _with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
+    missing = channels - image.shape[3]
+    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
+
+
+NODES = (LoadImage, SaveImage, PreviewImage, EmptyImage, ImageInvert, ImageBatch)

@@ -1,0 +1,91 @@
+"""Image files to tensors and back. It knows PIL and torch, not the nodes.
+
+An IMAGE is float32 [B, H, W, C] in 0..1; a MASK is float32 [B, H, W], 1 where masked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from comfy_core.errors import InputRefused
+from comfy_core.memory import require
+
+MOST_PIXELS = 178_956_970
+"""Pixels over all frames of one file; more is taken for an attack on memory."""
+BYTES_PER_VALUE = 4
+NO_MASK = 64
+
+
+def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(IMAGE, MASK) of a file, right side up; all frames of the first one's size. Raises InputRefused."""
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            _refuse_huge(opened, name)
+            frames = list(_frames(opened))
+    except Image.DecompressionBombError as error:
+        raise InputRefused(f"{name} has too many pixels") from error
+    except UnidentifiedImageError as error:
+        raise InputRefused(f"{name} is not an image") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputRefused(f"{name} is a damaged image: {str(error)[:200]}") from error
+    if not frames:
+        raise InputRefused(f"{name} has no frames")
+    return torch.cat([image for image, _ in frames]), torch.cat([mask for _, mask in frames])
+
+
+def _refuse_huge(opened: Image.Image, name: str) -> None:
+    pixels = opened.width * opened.height * getattr(opened, "n_frames", 1)
+    if pixels > MOST_PIXELS:
+        raise InputRefused(f"{name} has {pixels} pixels, at most {MOST_PIXELS} are read")
+    require(pixels * 4 * BYTES_PER_VALUE, f"reading {name}")
+
+
+def _frames(opened: Image.Image) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    size: tuple[int, int] | None = None
+    for frame in ImageSequence.Iterator(opened):
+        upright = ImageOps.exif_transpose(frame)
+        if upright.mode.startswith("I"):
+            upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        size = size or upright.size
+        if upright.size == size:
+            yield to_tensor(upright.convert("RGB")), _mask_of(upright)
+
+
+def _mask_of(frame: Image.Image) -> torch.Tensor:
+    if "A" in frame.getbands() or "transparency" in frame.info:
+        alpha = np.asarray(frame.convert("RGBA").getchannel("A"), dtype=np.float32) / 255.0
+        return 1.0 - torch.from_numpy(alpha)[None]
+    return torch.zeros((1, NO_MASK, NO_MASK))
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """An 8-bit picture as IMAGE of one frame."""
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)[None]
+
+
+def to_pictures(images: Any) -> Iterator[Image.Image]:
+    """Each frame of an IMAGE as an 8-bit picture, values truncated. Raises InputRefused for what is no IMAGE."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+        raise InputRefused(f"an image has four dimensions, not {getattr(images, 'ndim', type(images).__name__)}")
+    for frame in images:
+        values = np.clip(frame.cpu().float().numpy() * 255.0, 0, 255).astype(np.uint8)
+        yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+
+
+def png_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> PngInfo:
+    """Text chunks with the workflow that made an image."""
+    chunks = PngInfo()
+    if prompt is not None:
+        chunks.add_text("prompt", json.dumps(prompt))
+    for key, value in (extra or {}).items():
+        chunks.add_text(key, json.dumps(value))
+    return chunks

@@ -1,0 +1,43 @@
+"""Scaling an IMAGE to a size. It knows the methods, not the nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from comfy_core.memory import require
+from comfy_core.nodes.pixels import BYTES_PER_VALUE
+
+METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+
+
+def resize(image: torch.Tensor, width: int, height: int, method: str, *, crop: bool = False) -> torch.Tensor:
+    """[B, H, W, C] to [B, height, width, C]. crop: cut the centre to the new proportions instead of distorting."""
+    require(image.shape[0] * width * height * image.shape[3] * BYTES_PER_VALUE * 2, f"scaling to {width}x{height}")
+    if crop:
+        image = _centre(image, width, height)
+    if method == "lanczos":
+        return _lanczos(image, width, height)
+    planes = image.movedim(-1, 1)
+    return torch.nn.functional.interpolate(planes, size=(height, width), mode=method).movedim(1, -1)
+
+
+def _centre(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """The largest centred part with the proportions width : height."""
+    old_height, old_width = image.shape[1:3]
+    old, new = old_width / old_height, width / height
+    x = round(old_width * (1 - new / old) / 2) if old > new else 0
+    y = round(old_height * (1 - old / new) / 2) if old < new else 0
+    return image[:, y : old_height - y, x : old_width - x]
+
+
+def _lanczos(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """By PIL on 8-bit values, one band at a time."""
+    scaled = torch.empty((image.shape[0], height, width, image.shape[3]))
+    values = np.clip(image.cpu().numpy() * 255.0, 0, 255).astype(np.uint8)
+    for index, frame in enumerate(values):
+        for band in range(frame.shape[2]):
+            picture = Image.fromarray(frame[:, :, band]).resize((width, height), Image.Resampling.LANCZOS)
+            scaled[index, :, :, band] = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)
+    return scaled

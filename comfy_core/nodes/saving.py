@@ -1,0 +1,70 @@
+"""Names for saved files: prefix, tokens, sub-folder and the next free counter. It writes nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from comfy_core.errors import InputRefused
+from comfy_core.folders import inside
+
+COUNTER = re.compile(r"_(\d+)_?\.[^.]*$")
+
+
+@dataclass(slots=True)
+class Place:
+    """Where the next files of a prefix go. subfolder is relative, as the user interface is told."""
+
+    folder: Path
+    stem: str
+    subfolder: str
+    counter: int
+
+    def next(self, batch_index: int, ending: str = "png") -> tuple[str, Path]:
+        """(file name, path) of the next file."""
+        name = f"{self.stem.replace('%batch_num%', str(batch_index))}_{self.counter:05}_.{ending}"
+        self.counter += 1
+        return name, self.folder / name
+
+
+def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place:
+    """Find the place of a prefix, making its folder. Raises InputRefused when it leads out of root."""
+    filled = _fill(prefix, width, height)
+    wanted = inside(root, filled)
+    if filled.endswith("/") or wanted == root.resolve():
+        folder, stem = wanted, ""
+    else:
+        folder, stem = wanted.parent, wanted.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputRefused(f"cannot save under the prefix {prefix[:200]!r}: {error.strerror}") from error
+    subfolder = folder.relative_to(root.resolve()).as_posix()
+    return Place(folder, stem, "" if subfolder == "." else subfolder, _next_counter(folder, stem))
+
+
+def _fill(prefix: str, width: int, height: int) -> str:
+    now = datetime.now().astimezone()
+    tokens = {
+        "width": str(width),
+        "height": str(height),
+        "year": str(now.year),
+        "month": f"{now.month:02}",
+        "day": f"{now.day:02}",
+        "hour": f"{now.hour:02}",
+        "minute": f"{now.minute:02}",
+        "second": f"{now.second:02}",
+    }
+    return re.sub(r"%(\w+)%", lambda found: tokens.get(found[1], found[0]), prefix)
+
+
+def _next_counter(folder: Path, stem: str) -> int:
+    start = f"{stem}_"
+    taken = [
+        int(found[1])
+        for entry in folder.iterdir()
+        if entry.name.startswith(start) and (found := COUNTER.match(entry.name, len(stem)))
+    ]
+    return max(taken, default=0) + 1

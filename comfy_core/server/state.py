@@ -1,0 +1,53 @@
+"""What the handlers share: one object, held by the application. It does nothing itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from comfy_core.config import Settings
+from comfy_core.queue import History, PromptQueue
+from comfy_core.registry import Registry, Services
+from comfy_core.server.hub import Hub
+from comfy_core.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The parts of one running executor."""
+
+    settings: Settings
+    services: Services
+    registry: Registry
+    queue: PromptQueue
+    history: History
+    worker: Worker
+    hub: Hub
+
+
+STATE: web.AppKey[State] = web.AppKey("state", State)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The request's body; 400 when it is not JSON, NaN and infinities included, which JSON does not have."""
+    try:
+        return json.loads(await request.text(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"The body is not JSON: {str(error)[:200]}") from error
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The request's body, which must be a JSON object; an empty body is an empty object."""
+    if not request.can_read_body:
+        return {}
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text="The body is not a JSON object")
+    return body
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

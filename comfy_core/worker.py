@@ -1,0 +1,135 @@
+"""The one thread that executes prompts, one after another. It knows the engine and the queue, not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from comfy_core.events import Post, Reporter
+from comfy_core.graph.execute import Engine, Failure, Result, Run
+from comfy_core.graph.problem import type_name
+from comfy_core.memory import Memory, is_out_of_memory
+from comfy_core.models.loader import UpscaleModel
+from comfy_core.queue import SECRETS, History, Item, PromptQueue
+
+log = structlog.get_logger()
+
+COLLECT_EVERY_S = 10.0
+IDLE_POLL_S = 1.0
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What clients asked to be freed, done between two prompts."""
+
+    unload_models: bool = False
+    free_memory: bool = False
+
+
+class Worker:
+    """Takes prompts from the queue until the process ends."""
+
+    def __init__(
+        self, queue: PromptQueue, history: History, engine: Engine, memory: Memory[UpscaleModel], post: Post
+    ) -> None:
+        self._queue = queue
+        self._history = history
+        self._engine = engine
+        self._memory = memory
+        self._post = post
+        self._wishes = Wishes()
+        self._collected = time.monotonic()
+        self._reporter: Reporter | None = None
+
+    def start(self) -> None:
+        """Start the thread; it ends with the process."""
+        threading.Thread(target=self._work, name="worker", daemon=True).start()
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        """Ask for memory to be freed after the present prompt."""
+        self._wishes.unload_models |= unload_models or free_memory
+        self._wishes.free_memory |= free_memory
+
+    def running_node(self, client_id: str) -> str | None:
+        """The node this client's prompt is at, when it is running."""
+        item, reporter = self._queue.running, self._reporter
+        return reporter.last_node if item and reporter and item.client_id == client_id else None
+
+    def _work(self) -> None:
+        with asyncio.Runner() as runner:
+            while True:
+                item = self._queue.take(IDLE_POLL_S)
+                if item is not None:
+                    self._one(item, runner.run)
+                self._tidy(busy=item is not None)
+
+    def _one(self, item: Item, run: Callable[[Any], Result]) -> None:
+        reporter = self._reporter = Reporter(item, self._post)
+        started = time.perf_counter()
+        stored = json.loads(json.dumps(item.shown()))  # node code may change the prompt it is handed
+        reporter.begin()
+        try:
+            result = run(self._engine.run(_run_of(item), reporter))
+        except Exception as error:
+            log.exception("the engine failed", prompt_id=item.prompt_id)
+            result = Result("error", _engine_failure(item, error))
+        failure = result.failure
+        ran_out = failure is not None and is_out_of_memory(failure.error)
+        reporter.end(result, ran_out)
+        if ran_out:
+            self._wishes.unload_models = True
+        self._history.put(item.prompt_id, _entry(stored, result, reporter))
+        took = round(time.perf_counter() - started, 4)
+        log.info("prompt done", prompt_id=item.prompt_id, status=result.status, seconds=took)
+        self._reporter = None
+        self._queue.done()
+        if item.client_id is not None:
+            self._post.send("executing", {"node": None, "prompt_id": item.prompt_id}, item.client_id)
+
+    def _tidy(self, busy: bool) -> None:
+        wishes, self._wishes = self._wishes, Wishes()
+        if wishes.free_memory:
+            self._engine.forget()
+        if wishes.unload_models:
+            self._memory.unload()
+        if busy and time.monotonic() - self._collected > COLLECT_EVERY_S:
+            self._memory.collect()
+            self._collected = time.monotonic()
+
+
+def _engine_failure(item: Item, error: Exception) -> Failure:
+    """An error outside any node's call, such as a class whose declaration raises, is blamed on the first output."""
+    node_id = item.outputs[0]
+    lines = traceback.format_tb(error.__traceback__)
+    return Failure(node_id, item.prompt[node_id]["class_type"], error, type_name(error), lines, {})
+
+
+def _run_of(item: Item) -> Run:
+    extra = item.extra_data
+    hidden = {key: extra.get(key) for key in ("extra_pnginfo", *SECRETS)}
+    return Run(item.prompt_id, item.prompt, hidden, item.outputs, item.stop.is_set)
+
+
+def _entry(stored: list[Any], result: Result, reporter: Reporter) -> dict[str, Any]:
+    good = result.status == "success"
+    return {
+        "prompt": stored,
+        "outputs": result.ui,
+        "status": {
+            "status_str": "success" if good else "error",
+            "completed": good,
+            "messages": reporter.messages,
+        },
+        "meta": {
+            node_id: {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
+            for node_id in result.ui
+        },
+    }
