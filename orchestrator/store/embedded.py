@@ -129,8 +129,9 @@ class _Server:
             self._stopping.clear()
             self.alive()  # reaps a dead child: a zombie looks like a server to the one that follows it
             account = unprivileged_account()
-            base = _choose_base(self._home, account)
+            self._home.mkdir(parents=True, exist_ok=True)
             with _locked(self._home / "lock", self._stopping):
+                base = _choose_base(self._home, account)
                 chosen = self._installation or choose_installation()
                 installation = within_reach(chosen, account, base)
                 self._bin, self._data = installation.bin, base / "data"
@@ -247,8 +248,7 @@ def _as_account(account: Account | None) -> dict[str, Any]:
 
 def _choose_base(home: Path, account: Account | None) -> Path:
     """Where the data goes: home, or a folder of ours elsewhere when the account cannot pass through home's parents."""
-    if not home.exists():
-        home.mkdir(parents=True)
+    if [entry.name for entry in home.iterdir()] == ["lock"]:  # new, whatever the umask made of it
         home.chmod(0o711 if account else 0o700)
     if reachable(home, account):
         return home
