@@ -1,0 +1,295 @@
+"""Runs under /api/v1/runs: start one, look at it, follow it live, cancel it.
+
+Handlers only translate: what fits is decided in runs/inputs.py, what may change in runs/state.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from orchestrator import wire
+from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.problems import documented
+from orchestrator.auth import Principal, requires
+from orchestrator.config import Config
+from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
+from orchestrator.files import Files
+from orchestrator.live.hub import Hub, Subscription, TooSlow
+from orchestrator.live.queue import Queue
+from orchestrator.runs import inputs
+from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.runs.schedule import Demand, explain, lane_of
+from orchestrator.runs.state import TERMINAL, Cancel, Refusal
+from orchestrator.store import runs
+from orchestrator.store.db import Database
+from orchestrator.store.ids import new_id
+from orchestrator.store.ledger import Change, Ledger
+
+KEEP_ALIVE_S: Final = 15.0
+RECHECK_S: Final = 2.0
+
+
+@post(
+    status_code=202,
+    operation_id="create_run",
+    summary="Start a run",
+    guards=[requires("playground")],
+    responses=documented(400, 403, 404, 413),
+)
+async def create(
+    data: wire.RunCreate, principal: Principal, db: Database, config: Config, queue: Queue, files: Files
+) -> Response[wire.RunAccepted]:
+    """202: the run is stored and will end exactly once, whatever is restarted meanwhile."""
+    target = await _target(data, principal, db)
+    specs = msgspec.convert(target.requirements.get("inputs", []), list[wire.InputSpec])
+    errors = inputs.check(data.inputs, specs)
+    if not errors:
+        errors = await _missing_files(db, files, principal.organisation_id, data.inputs)
+    if errors:
+        raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
+    run = _new_run(data, principal, config, target)
+    await queue.add(run)
+    location = f"/api/v1/runs/{run.id}"
+    accepted = wire.RunAccepted(run.id, "not-started", config.base_url + location)
+    return Response(accepted, status_code=202, headers={"Location": location})
+
+
+async def _target(data: wire.RunCreate, principal: Principal, db: Database) -> runs.Target:
+    if (data.deployment_id is None) == (data.version_id is None):
+        errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
+        raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
+    field = "deployment_id" if data.deployment_id is not None else "version_id"
+    try:
+        wanted = str(UUID(data.deployment_id or data.version_id or ""))
+    except ValueError:
+        raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
+    if field == "version_id" and not principal.may("developer"):
+        raise Invalid("this role runs deployments only", errors=[FieldError(field, "use deployment_id")])
+    find = runs.target_of_deployment if field == "deployment_id" else runs.target_of_version
+    target = await find(db, principal.organisation_id, wanted)
+    if target is None:
+        what = field.removesuffix("_id")
+        raise NotFound(f"there is no {what} {wanted}", code=f"{what}_not_found")
+    return target
+
+
+async def _missing_files(db: Database, files: Files, organisation_id: str, values: dict[str, Any]) -> list[FieldError]:
+    wanted = inputs.file_ids(values)
+    if not wanted:
+        return []
+    found = await files.resolve(db, organisation_id, wanted)
+    return [
+        FieldError("inputs", f"there is no file {file_id}", "file_not_found")
+        for file_id in wanted
+        if file_id not in found
+    ]
+
+
+def _new_run(data: wire.RunCreate, principal: Principal, config: Config, target: runs.Target) -> runs.NewRun:
+    pool = {**target.pool, **data.pool}
+    pinned = target.machine_id
+    demand = Demand(
+        principal.organisation_id,
+        target.version_id,
+        pool=tuple(sorted(pool.items())),
+        pinned=pinned,  # type: ignore[arg-type]
+    )
+    return runs.NewRun(
+        id=new_id(),  # type: ignore[arg-type]
+        organisation_id=principal.organisation_id,
+        workflow_id=target.workflow_id,
+        version_id=target.version_id,
+        deployment_id=target.deployment_id,
+        priority=data.priority,
+        lane=lane_of(demand),
+        pool=pool,
+        pinned_machine_id=pinned,
+        inputs=data.inputs,
+        max_attempts=data.max_attempts,
+        timeout_s=data.timeout_s or config.run_timeout_s,
+        webhook_url=data.webhook_url,
+        created_by=principal.user_id,
+    )
+
+
+@get(operation_id="list_runs", summary="List runs", guards=[requires("viewer")], responses=documented(400, 403))
+async def list_runs(
+    principal: Principal,
+    db: Database,
+    cursor: Cursor = None,
+    limit: Limit = 20,
+    status: Annotated[list[wire.RunStatus] | None, Parameter(description="Only runs in these statuses.")] = None,
+    deployment_id: UUID | None = None,
+    machine_id: UUID | None = None,
+) -> wire.Page[wire.Run]:
+    """Newest first."""
+    found = await runs.page(
+        db,
+        principal.organisation_id,
+        status=list(status) if status else None,
+        deployment_id=_text(deployment_id),
+        machine_id=_text(machine_id),
+        before=_text(decode_cursor(cursor)),
+        limit=limit + 1,
+    )
+    return page_of(found, limit)
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+@get(
+    "/{run_id:uuid}",
+    operation_id="get_run",
+    summary="Look at a run",
+    guards=[requires("playground")],
+    responses=documented(403, 404),
+)
+async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub) -> wire.Run:
+    """With its attempts, outputs, live progress, and while it waits the reason why nobody has taken it."""
+    organisation_id, wanted = principal.organisation_id, str(run_id)
+    run = await _own(db, principal, run_id)
+    run.attempt_list = await runs.attempts_of(db, organisation_id, wanted)
+    run.outputs = await _signed_outputs(db, files, organisation_id, wanted)
+    if run.status == "not-started":
+        waiting = await runs.why_waiting(db, organisation_id, wanted)
+        run.waiting_reason = explain(*waiting) if waiting else None
+    live = hub.progress(wanted)
+    if live is not None and run.status not in TERMINAL:
+        run.progress, run.progress_text = live.value, live.text
+    return run
+
+
+async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
+    run = await runs.get(db, principal.organisation_id, str(run_id))
+    if run is None:
+        raise NotFound(f"there is no run {run_id}", code="run_not_found")
+    return run
+
+
+async def _signed_outputs(db: Database, files: Files, organisation_id: str, run_id: str) -> list[wire.RunOutput]:
+    outputs = await runs.outputs_of(db, organisation_id, run_id)
+    for output in outputs:
+        if output.file_id is not None:
+            output.url = files.url(output.file_id, output.name or "output")
+    return outputs
+
+
+@get(
+    "/{run_id:uuid}/outputs",
+    operation_id="list_run_outputs",
+    summary="Outputs of a run",
+    guards=[requires("playground")],
+    responses=documented(403, 404),
+)
+async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
+    """In node order; empty until the run has succeeded."""
+    await _own(db, principal, run_id)
+    return wire.Page(await _signed_outputs(db, files, principal.organisation_id, str(run_id)))
+
+
+@post(
+    "/{run_id:uuid}/cancel",
+    status_code=200,
+    operation_id="cancel_run",
+    summary="Cancel a run",
+    guards=[requires("playground")],
+    responses=documented(403, 404),
+)
+async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Run:
+    """Idempotent: a run that has ended stays as it ended. The machine stops working on it at once."""
+    change = Change(str(run_id), Cancel(f"cancelled by {principal.actor}"), principal.organisation_id)  # type: ignore[arg-type]
+    answer = await ledger.change(change)
+    if isinstance(answer, Refusal) and answer.verdict == "unknown":
+        raise NotFound(f"there is no run {run_id}", code="run_not_found")
+    return await _own(db, principal, run_id)
+
+
+@get(
+    "/{run_id:uuid}/events",
+    operation_id="follow_run",
+    summary="Follow a run live (server-sent events)",
+    guards=[requires("playground")],
+    media_type="text/event-stream",
+    responses=documented(400, 403, 404),
+)
+async def follow(
+    run_id: UUID, request: Request[Any, Any, State], principal: Principal, db: Database, hub: Hub
+) -> Stream:
+    """Events `status` (wire.RunEvent; id = revision) and `progress` (wire.ProgressEvent); ends with the run.
+
+    `Last-Event-ID` resumes after that revision, so no change of status is ever missed.
+    """
+    await _own(db, principal, run_id)
+    after = _last_event_id(request.headers.get("last-event-id"))
+    stream = _events(db, hub, principal.organisation_id, str(run_id), after, request.app.state.draining)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Stream(stream, media_type="text/event-stream", headers=headers)
+
+
+def _last_event_id(header: str | None) -> int:
+    if header is None or header == "":
+        return 0
+    if not header.isdecimal() or len(header) > 9:
+        raise BadRequest("Last-Event-ID is not the id of an event of this stream", code="bad_last_event_id")
+    return int(header)
+
+
+async def _events(
+    db: Database, hub: Hub, organisation_id: str, run_id: str, after: int, draining: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
+    """What happened after the revision, then what happens.
+
+    The database is the truth: it is asked first, when a change was missed, and now and then.
+    """
+    yield b"retry: 1000\n\n"
+    with hub.subscribe(organisation_id, run_id) as subscription:
+        quiet = 0.0
+        stored = await runs.events_after(db, organisation_id, run_id, after)
+        while not draining.is_set():
+            for event in stored:
+                after, quiet = event.revision, 0.0
+                yield _frame("status", event, event.revision)
+                if event.status in TERMINAL:
+                    return
+            stored, live = await _next(subscription, after)
+            if stored is None:
+                stored = await runs.events_after(db, organisation_id, run_id, after)
+            if live is not None:
+                yield _frame("progress", live, None)
+            elif not stored and (quiet := quiet + RECHECK_S) >= KEEP_ALIVE_S:
+                quiet = 0.0
+                yield b": still here\n\n"
+
+
+async def _next(subscription: Subscription, after: int) -> tuple[list[wire.RunEvent] | None, wire.ProgressEvent | None]:
+    """The next change or progress; None instead of changes means: ask the database."""
+    try:
+        live = await subscription.next(RECHECK_S)
+    except TooSlow:
+        return None, None
+    if isinstance(live, wire.ProgressEvent):
+        return [], live
+    if live is None or live.revision > after + 1:
+        return None, None
+    return ([live] if live.revision > after else []), None
+
+
+def _frame(name: str, event: wire.RunEvent | wire.ProgressEvent, event_id: int | None) -> bytes:
+    prefix = b"" if event_id is None else b"id: %d\n" % event_id
+    return b"%sevent: %s\ndata: %s\n\n" % (prefix, name.encode(), msgspec.json.encode(event))
+
+
+routes = [
+    Router("/api/v1/runs", route_handlers=[create, list_runs, get_run, list_outputs, cancel, follow], tags=["runs"])
+]
