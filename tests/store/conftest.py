@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.installation import Installation, installations
-from tests.conftest import in_database, run_sql
+from tests.conftest import in_database, quick_folder, run_sql
 
 
 def _one_of_each_version() -> list[Installation]:
@@ -22,7 +22,7 @@ def _one_of_each_version() -> list[Installation]:
 @pytest.fixture(scope="session", params=_one_of_each_version(), ids=lambda found: f"postgresql-{found.major}")
 def any_version(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of a server, for every version that is installed."""
-    home = Path(tempfile.mkdtemp(prefix="comfyfleet-test-"))
+    home = Path(tempfile.mkdtemp(prefix="comfyfleet-test-", dir=quick_folder()))
     home.chmod(0o711)
     server = EmbeddedPostgres(home, durable=False, installation=request.param)
     try:
@@ -45,6 +45,6 @@ def two_databases(any_version: str) -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def reachable_tmp() -> Iterator[Path]:
     """A temporary folder that every account may pass through, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="comfyfleet-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="comfyfleet-test-", dir=quick_folder()) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
