@@ -173,12 +173,12 @@ class Attempt:
         except (PromptLost, aiohttp.ClientError, OSError) as error:
             raise _crashed(await self._last_words(death, error)) from error
         finally:
-            finished = work.done() and not work.cancelled() and work.exception() is None
+            idle = death.done() or (work.done() and not work.cancelled() and work.exception() is None)
             for task in (work, death, memory):
                 task.cancel()
             await asyncio.gather(work, death, memory, return_exceptions=True)
-            if not finished and generation == self._executor.generation:
-                await self._clear(comfy)
+            if not idle:
+                await self._clear(comfy, generation)
 
     async def _prompt(self, comfy: Comfy, placed: Placed) -> HistoryEntry:
         tracker = Tracker(self.job)
@@ -199,7 +199,7 @@ class Attempt:
             extra["extra_pnginfo"] = {"workflow": self.job.ui_graph}
         return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview)
 
-    async def _clear(self, comfy: Comfy) -> None:
+    async def _clear(self, comfy: Comfy, generation: int) -> None:
         """Get our prompt off the executor; an executor that does not let go of it is ended."""
         try:
             async with asyncio.timeout(_ABORT_S):
@@ -210,7 +210,8 @@ class Attempt:
                     await asyncio.sleep(0.1)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("executor_not_cleared", slot=self._executor.index, error=str(error) or type(error).__name__)
-            self._executor.kill()
+            if generation == self._executor.generation:
+                self._executor.kill()
 
     async def _last_words(self, death: asyncio.Task[ExecutorGone], error: Exception) -> ExecutorGone:
         """How the executor ended, when a broken call turns out to be its end; else what the call said."""

@@ -102,7 +102,7 @@ class Inputs:
         for left in reversed(range(_TRIES)):
             try:
                 return await self._download(file)
-            except Forbidden as error:
+            except (Forbidden, aiohttp.InvalidURL) as error:
                 raise _unavailable(file, str(error)) from error
             except (_Again, aiohttp.ClientError, OSError) as error:
                 inner = _forbidden(error)

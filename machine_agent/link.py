@@ -91,7 +91,12 @@ class Link:
         """One connection from beginning to end. Only Revoked leaves it as an error."""
         try:
             async with connect(
-                self._url, additional_headers=self._headers, max_size=_LIMIT, open_timeout=15, close_timeout=2
+                self._url,
+                additional_headers=self._headers,
+                max_size=_LIMIT,
+                open_timeout=15,
+                close_timeout=2,
+                proxy=None,
             ) as socket:
                 await self._converse(socket, backoff)
         except InvalidStatus as error:

@@ -21,37 +21,47 @@ class Pool:
         self._free = list(executors)
         self._tools = tools
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
+        self._stopping: set[AttemptId] = set()
+        self._next: list[Job] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
 
     @property
     def held(self) -> list[AttemptId]:
-        """Attempts being worked on."""
-        return list(self._tasks)
+        """Attempts being worked on, or about to be."""
+        return [*self._tasks, *(job.attempt_id for job in self._next)]
 
     def assign(self, job: Job) -> str | None:
-        """Start on a job; otherwise the reason why not. A job that is held already is simply held."""
-        if job.attempt_id in self._tasks:
+        """Start on a job; otherwise the reason why not. A job that is held already is simply held.
+
+        A slot whose attempt was stopped counts as free: the orchestrator may hand out the next job before the
+        executor has let go of the last one.
+        """
+        if job.attempt_id in self.held:
             return None
         if not is_safe(job.attempt_id):
             return "the attempt id is not usable"
         if self.draining:
             return "draining"
-        if not self._free:
+        if self._free:
+            # An executor that is up goes before one that is starting.
+            executor = min(self._free, key=lambda one: (not one.is_up, one.index))
+            self._free.remove(executor)
+            self._begin(job, executor)
+        elif len(self._stopping) > len(self._next):
+            self._next.append(job)
+        else:
             return "no free slot"
-        # An executor that is up goes before one that is starting.
-        executor = min(self._free, key=lambda one: (not one.is_up, one.index))
-        self._free.remove(executor)
-        self._idle.clear()
-        self._tasks[job.attempt_id] = asyncio.create_task(self._serve(job, executor))
         return None
 
     def stop(self, attempt_id: AttemptId, reason: str) -> None:
         """Stop working on an attempt and leave its executor idle. An unknown attempt is no error."""
+        self._next = [job for job in self._next if job.attempt_id != attempt_id]
         task = self._tasks.get(attempt_id)
-        if task is not None:
+        if task is not None and attempt_id not in self._stopping:
             _log.info("attempt_stopped", attempt=attempt_id, reason=reason)
+            self._stopping.add(attempt_id)
             task.cancel()
 
     async def idle(self) -> None:
@@ -60,17 +70,26 @@ class Pool:
 
     async def halt(self) -> list[AttemptId]:
         """Stop everything at once; the attempts that were not finished."""
+        self._next.clear()
         held = dict(self._tasks)
         for task in held.values():
             task.cancel()
         await asyncio.gather(*held.values(), return_exceptions=True)
         return list(held)
 
-    async def _serve(self, job: Job, executor: Executor) -> None:
-        try:
-            await Attempt(job, executor, self._tools).run()
-        finally:
-            del self._tasks[job.attempt_id]
+    def _begin(self, job: Job, executor: Executor) -> None:
+        self._idle.clear()
+        task = asyncio.create_task(Attempt(job, executor, self._tools).run())
+        self._tasks[job.attempt_id] = task
+        # Not a `finally` within the task: one that is cancelled before its first step never gets there.
+        task.add_done_callback(lambda _: self._release(job.attempt_id, executor))
+
+    def _release(self, attempt_id: AttemptId, executor: Executor) -> None:
+        del self._tasks[attempt_id]
+        self._stopping.discard(attempt_id)
+        if self._next:
+            self._begin(self._next.pop(0), executor)
+        else:
             self._free.append(executor)
-            if not self._tasks:
-                self._idle.set()
+        if not self._tasks:
+            self._idle.set()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -61,9 +62,20 @@ class AgentProcess:
         """Let Wait nodes of the first executor finish."""
         (self.data / "executors" / "0" / "go").touch()
 
+    def spooled(self) -> list[Path]:
+        """The attempts that the agent has on disk."""
+        return list((self.data / "spool").glob("*.jsonl"))
+
     @property
     def log(self) -> str:
         return (self.data.parent / "agent.log").read_text()
+
+
+async def until(condition: Callable[[], object], timeout: float = 20) -> None:
+    """Wait for something to be seen on disk or in a log."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 def job(attempt: str, workflow: dict, files: list[JobFile] | None = None, timeout_s: int = 60) -> Job:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers.wire import AttemptId, Declined, Drain, Hello, InventoryChanged, Preview, Progress, Stop
-from tests.wire.agent_process import AgentProcess, copying, job, waiting
+from tests.wire.agent_process import AgentProcess, copying, job, until, waiting
 from tests.wire.fake_orchestrator import FakeOrchestrator, beats
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,8 @@ async def test_live_frames_and_beats(orchestrator: FakeOrchestrator, agent: Agen
     assert orchestrator.frames_of(Preview)[0].content_type == "image/jpeg"
     assert any(beat.used == 1 and beat.attempts == ["a1"] for beat in beats(orchestrator))
     count = len(beats(orchestrator))
-    await orchestrator.until(lambda: len(beats(orchestrator)) >= count + 2)
+    await until(lambda: not agent.spooled())
+    await orchestrator.until(lambda: len(beats(orchestrator)) >= count + 3)
     assert beats(orchestrator)[-1].used == 0
     assert beats(orchestrator)[-1].attempts == []
 
@@ -122,7 +123,7 @@ async def test_stale_grant_abandons(orchestrator: FakeOrchestrator, agent: Agent
     await orchestrator.until(lambda: "running" in orchestrator.statuses("a1"))
     orchestrator.stale.add("a1")
     agent.go()
-    await orchestrator.until(lambda: beats(orchestrator)[-1].attempts == [])
+    await until(lambda: not agent.spooled())
     assert orchestrator.statuses("a1") == ["started", "running"]
     await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
     assert (await orchestrator.ended("a2")).status == "success"
@@ -132,22 +133,28 @@ async def test_refused_claim(orchestrator: FakeOrchestrator, agent: AgentProcess
     """A claim that is refused ends the attempt before anything was fetched or run."""
     orchestrator.refuse_claims.add("a1")
     await orchestrator.assign(job("a1", copying(), [orchestrator.file("photo", PHOTO)]))
-    await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
     await orchestrator.until(lambda: orchestrator.requests)
-    await orchestrator.until(lambda: beats(orchestrator)[-1].attempts == [])
+    await until(lambda: not agent.spooled())
     assert orchestrator.statuses("a1") == []
-    assert not list((agent.data / "spool").glob("*.jsonl"))
 
 
 async def test_stop(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
-    """A stopped attempt is interrupted, is not reported on, and its slot works again."""
+    """A stopped attempt is interrupted, is not reported on, and its slot takes the next job at once."""
     await orchestrator.assign(job("a1", waiting(), [orchestrator.file("photo", PHOTO)]))
     await orchestrator.until(lambda: "running" in orchestrator.statuses("a1"))
     await orchestrator.send(Stop(AttemptId("a1"), "cancelled by its owner"))
-    await orchestrator.until(lambda: beats(orchestrator)[-1].used == 0)
     await orchestrator.assign(job("a2", copying(), [orchestrator.file("photo", PHOTO)]))
     assert (await orchestrator.ended("a2")).status == "success"
     assert orchestrator.statuses("a1") == ["started", "running"]
+
+
+async def test_stop_before_the_first_step(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """Jobs that are stopped in the same breath as they are assigned do not cost a slot."""
+    for number in range(5):
+        await orchestrator.assign(job(f"a{number}", copying(), [orchestrator.file("photo", PHOTO)]))
+        await orchestrator.send(Stop(AttemptId(f"a{number}"), "cancelled"))
+    await orchestrator.assign(job("b1", copying(), [orchestrator.file("photo", PHOTO)]))
+    assert (await orchestrator.ended("b1")).status == "success"
 
 
 async def test_declined(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
