@@ -30,6 +30,7 @@ class Http:
     def __init__(self, url: str, api_key: str, timeout_s: float) -> None:
         self.url = url.rstrip("/") + "/"
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(timeout_s), follow_redirects=False)
 
     async def close(self) -> None:
@@ -91,7 +92,7 @@ class Http:
         target = urljoin(self.url, path)
         own = urlsplit(target)[:2] == urlsplit(self.url)[:2]
         send = {**(self._headers if own else {}), **(headers or {})}
-        timeout = httpx.Timeout(self._client.timeout, read=silence_s) if silence_s else self._client.timeout
+        timeout = httpx.Timeout(self._timeout_s, read=silence_s or self._timeout_s)
         try:
             async with self._client.stream("GET", target, headers=send, timeout=timeout) as response:
                 if response.status_code >= 400:
