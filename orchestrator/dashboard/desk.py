@@ -80,13 +80,8 @@ class Desk(Struct, frozen=True):
 
     @property
     def may_change(self) -> bool:
-        """Whether machines may be added, drained and deleted."""
-        return self.principal.role in ("owner", "admin")
-
-    @property
-    def may_run(self) -> bool:
-        """Whether runs may be cancelled."""
-        return self.principal.role in ("owner", "admin", "developer")
+        """Whether machines may be changed and runs cancelled: the same role as in the API."""
+        return self.principal.may("developer")
 
     def progress(self, run_ids: list[str]) -> dict[str, ProgressEvent]:
         """The newest progress of those runs that report some."""
@@ -125,9 +120,9 @@ def _storage(config: Config) -> list[str]:
     return [f"{parts.scheme}://{parts.netloc}"]
 
 
-def page(config: Config, name: str, status: int = 200, **context: Any) -> Template:
+def page(config: Config, name: str, code: int = 200, **context: Any) -> Template:
     """A page without a reader: the door, an error."""
-    return Template(f"{name}.html", context=context, status_code=status, headers=security_headers(config))
+    return Template(f"{name}.html", context=context, status_code=code, headers=security_headers(config))
 
 
 async def show(request: Request[Any, Any, Any], desk: Desk, name: str, stream: str, **context: Any) -> Template:
@@ -138,7 +133,6 @@ async def show(request: Request[Any, Any, Any], desk: Desk, name: str, stream: s
         "section": context.pop("section"),
         "here": context.pop("here", None) or here(request),
         "stream": f"/dashboard/stream?{stream}",
-        "renew_s": max(30, desk.config.access_token_s * 2 // 3),
         "who": reader.email or "API key",
         "organisation": reader.organisation,
         "notice": {"tone": tone, "text": text} if text else "",

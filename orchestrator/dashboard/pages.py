@@ -16,8 +16,9 @@ from orchestrator.dashboard.desk import Desk, here, show, uuid_of
 from orchestrator.dashboard.words import shown_inputs
 from orchestrator.errors import BadRequest, NotFound
 from orchestrator.files import Files
+from orchestrator.runs.schedule import explain
 from orchestrator.runs.state import HELD
-from orchestrator.store import overview
+from orchestrator.store import overview, runs
 
 PAGE: Final = 25
 LATEST: Final = 10
@@ -39,7 +40,7 @@ async def overview_page(request: AnyRequest, desk: Desk) -> Template:
     """Counts, machines and the latest runs."""
     counts = await overview.counts(desk.db, desk.organisation_id)
     machines = await overview.machines(desk.db, desk.organisation_id)
-    runs = await overview.runs(desk.db, desk.organisation_id, statuses=[], limit=LATEST)
+    latest = await overview.runs(desk.db, desk.organisation_id, statuses=[], limit=LATEST)
     return await show(
         request,
         desk,
@@ -51,8 +52,8 @@ async def overview_page(request: AnyRequest, desk: Desk) -> Template:
         online=sum(machine.connected for machine in machines),
         used_slots=sum(machine.used_slots for machine in machines if machine.connected),
         slots=sum(machine.slots for machine in machines if machine.connected),
-        runs=runs,
-        progress=desk.progress([run.id for run in runs]),
+        runs=latest,
+        progress=desk.progress([run.id for run in latest]),
     )
 
 
@@ -62,9 +63,9 @@ async def machines_page(request: AnyRequest, desk: Desk) -> Template:
     return await machines_view(request, desk)
 
 
-async def machines_view(request: AnyRequest, desk: Desk, **context: Any) -> Template:
+async def machines_view(request: AnyRequest, desk: Desk, code: int = 200, **context: Any) -> Template:
     """The machines page, also with an enrol command or an error above it."""
-    return await show(
+    shown = await show(
         request,
         desk,
         "machines",
@@ -75,6 +76,8 @@ async def machines_view(request: AnyRequest, desk: Desk, **context: Any) -> Temp
         may_change=desk.may_change,
         **context,
     )
+    shown.status_code = code
+    return shown
 
 
 @get("/runs", include_in_schema=False)
@@ -89,7 +92,7 @@ async def runs_page(request: AnyRequest, desk: Desk, status: str = "", q: str = 
         before=_cursor(before),
         limit=PAGE + 1,
     )
-    runs = found[:PAGE]
+    shown = found[:PAGE]
     kept = {key: value for key, value in (("status", group), ("q", q)) if value}
     return await show(
         request,
@@ -97,14 +100,14 @@ async def runs_page(request: AnyRequest, desk: Desk, status: str = "", q: str = 
         "runs",
         "runs=1",
         section="/runs",
-        runs=runs,
-        progress=desk.progress([run.id for run in runs]),
+        runs=shown,
+        progress=desk.progress([run.id for run in shown]),
         filters=[(key, word) for key, (word, _) in GROUPS.items()],
         filter_link=lambda key: _address("/runs", {"status": key, "q": q}),
         chosen=group,
         q=q,
         before=before,
-        older=_address("/runs", {**kept, "before": runs[-1].id}) if len(found) > PAGE else "",
+        older=_address("/runs", {**kept, "before": shown[-1].id}) if len(found) > PAGE else "",
         newest=_address("/runs", kept),
     )
 
@@ -138,19 +141,22 @@ async def run_page(request: AnyRequest, desk: Desk, run_id: str) -> Template:
         section="/runs",
         here=here(request),
         run=run,
-        waiting_reason=await waiting_reason(request, desk, run.id),
+        waiting_reason=await _waiting_reason(desk, run),
         events=await overview.run_events(desk.db, desk.organisation_id, key),
         attempts=await overview.attempts(desk.db, desk.organisation_id, key),
         outputs=await overview.outputs(desk.db, desk.organisation_id, key),
         inputs=shown_inputs(run.inputs),
-        may_cancel=desk.may_run,
+        may_cancel=desk.may_change,
         progress=desk.progress([run.id]),
     )
 
 
-async def waiting_reason(request: AnyRequest, desk: Desk, run_id: str) -> str:
-    """Why nobody has taken the run; empty when there is nothing to say."""
-    return ""
+async def _waiting_reason(desk: Desk, run: overview.RunDetail) -> str:
+    """Why nobody has taken the run; empty when it does not wait."""
+    if run.status != "not-started":
+        return ""
+    waiting = await runs.why_waiting(desk.db, desk.organisation_id, run.id)
+    return explain(*waiting) if waiting else ""
 
 
 @get("/workflows", include_in_schema=False)

@@ -22,6 +22,7 @@ from orchestrator.store import overview
 from orchestrator.store.db import DatabaseUnavailable
 from orchestrator.wire import ProgressEvent
 
+PATH: Final = "/dashboard/stream"
 ALIVE_S: Final = 15.0
 LOOK_S: Final = 1.0
 APART_S: Final = 0.15
@@ -31,7 +32,7 @@ CHANGED: Final = b"event: changed\ndata: 1\n\n"
 ALIVE: Final = b"event: alive\ndata: 1\n\n"
 
 
-@get("/dashboard/stream", include_in_schema=False)
+@get(PATH, include_in_schema=False)
 async def stream_page(
     request: Request[Any, Any, Any], desk: Desk, runs: int = 0, machines: int = 0, run: str = ""
 ) -> Stream:
@@ -86,17 +87,24 @@ class Follow:
             event = await subscription.next(0) if len(parts) < 1000 else None
         if not self._runs:
             changed, parts = False, []
-        if changed or await self._machines_changed():
+        if await self._stamp_changed() or changed:
             parts.append(CHANGED)
         return b"".join(parts)
 
-    async def _machines_changed(self) -> bool:
-        if not self._machines or time.monotonic() - self._stamp_at < STAMP_S:
+    async def _stamp_changed(self) -> bool:
+        """Whether the rows themselves differ: machines, new runs, and what another replica changed."""
+        if time.monotonic() - self._stamp_at < STAMP_S:
             return False
         self._stamp_at = time.monotonic()
         try:
-            stamp = await overview.machines_stamp(self._desk.db, self._desk.organisation_id)
+            stamp = await self._read_stamp()
         except DatabaseUnavailable:
             return False
         before, self._stamp = self._stamp, stamp
         return before is not None and before != stamp
+
+    async def _read_stamp(self) -> str:
+        db, organisation_id = self._desk.db, self._desk.organisation_id
+        runs = await overview.runs_stamp(db, organisation_id, self._run_id) if self._runs else ""
+        machines = await overview.machines_stamp(db, organisation_id) if self._machines else ""
+        return f"{runs} {machines}"

@@ -221,6 +221,21 @@ async def machines_stamp(db: Database, organisation_id: str) -> str:
     return stamp or ""
 
 
+async def runs_stamp(db: Database, organisation_id: str, run_id: str | None) -> str:
+    """A text that changes when the run, or without one any of the newest runs, would."""
+    stamp: str | None = await db.fetchval(
+        """
+        select md5(string_agg(concat_ws(' ', id, revision), ',')) from (
+          select id, revision from runs where organisation_id = $1 and ($2::uuid is null or id = $2)
+          order by id desc limit 50
+        ) newest
+        """,
+        UUID(organisation_id),
+        UUID(run_id) if run_id else None,
+    )
+    return stamp or ""
+
+
 async def runs(
     db: Database,
     organisation_id: str,

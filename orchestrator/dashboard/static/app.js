@@ -16,7 +16,6 @@
   let waiting = null;
   let refreshed = 0;
   let heard = 0;
-  let lost = false;
 
   const show = (state, text) => {
     if (badge && badge.dataset.state !== state) {
@@ -77,8 +76,6 @@
     source.addEventListener("open", () => {
       heard = Date.now();
       show("live", "Live");
-      if (lost) refresh();
-      lost = false;
     });
     source.addEventListener("alive", () => { heard = Date.now(); });
     source.addEventListener("changed", () => { heard = Date.now(); refresh(); });
@@ -89,23 +86,23 @@
       paint();
     });
     source.addEventListener("error", () => {
-      lost = true;
       show("reconnecting", "Reconnecting…");
       if (source.readyState === EventSource.CLOSED) setTimeout(again, RETRY_MS);
     });
   };
 
-  // The server refused the stream (a login that ran out, a restart): renew the login, then try once more.
+  // The server refused the stream (a login that ran out, a restart): renew the login, then try once more. One page of
+  // this browser at a time, since a refresh token works once.
   const again = async () => {
     source.close();
-    await renew();
+    await (navigator.locks ? navigator.locks.request("renew", renew) : renew());
     connect();
   };
 
   const renew = async () => {
     try {
       const answer = await fetch("/dashboard-session/renew", { method: "POST", headers: { Accept: "application/json" } });
-      if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+      if (answer.status === 401) location.assign(`/login?next_page=${encodeURIComponent(location.pathname + location.search)}`);
     } catch {
       show("reconnecting", "Reconnecting…");
     }
@@ -114,7 +111,6 @@
   const tick = () => {
     ages();
     if (source && source.readyState === EventSource.OPEN && Date.now() - heard > SILENT_MS) {
-      lost = true;
       show("reconnecting", "Reconnecting…");
       source.close();
       connect();
@@ -153,11 +149,9 @@
   for (const hidden of document.querySelectorAll("[data-script]")) hidden.hidden = false;
   paint();
   setInterval(tick, 1000);
-  const renewMs = 1000 * Number(document.body.dataset.renew || 0);
-  if (renewMs > 0) setInterval(renew, renewMs);
   if (live && address) {
     connect();
     addEventListener("pagehide", () => source.close());
-    addEventListener("pageshow", (event) => { if (event.persisted) { lost = true; connect(); } });
+    addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   }
 })();

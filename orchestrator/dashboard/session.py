@@ -1,0 +1,143 @@
+"""The dashboard's door: log in, log out, and the quiet renewal of a login whose cookie has run out.
+
+Two cookies, both HttpOnly and SameSite=Lax: `cf_session` goes with every request; `cf_refresh` only to RENEW, where it
+is traded for a new pair. It knows no page and no SQL.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+from litestar import Request, Response, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie, State
+from litestar.handlers import BaseRouteHandler
+from litestar.response import Redirect, Template
+
+from orchestrator.auth import (
+    COOKIE,
+    PUBLIC,
+    SESSION_COOKIE_S,
+    Authenticator,
+    Principal,
+    address_of,
+    cookie_is_secure,
+)
+from orchestrator.config import Config
+from orchestrator.dashboard.desk import local_path, page
+from orchestrator.errors import Forbidden, TooMany, Unauthorized
+from orchestrator.wire import Tokens
+
+REFRESH_COOKIE: Final = "cf_refresh"
+WRONG: Final = "The e-mail address or the password is wrong."
+RENEW: Final = "/dashboard-session"
+OPTIONAL: Final[dict[str, Any]] = {**PUBLIC, "optional_principal": True}
+AnyRequest = Request[Any, Any, State]
+
+
+def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """A guard for forms: the browser must say that one of our own pages sent it. Raises Forbidden."""
+    site = connection.headers.get("sec-fetch-site")
+    origin = connection.headers.get("origin", "").rstrip("/")
+    config: Config = connection.app.state.config
+    own = {f"{connection.url.scheme}://{connection.headers.get('host', '')}", config.base_url}
+    if site != "same-origin" and (site is not None or origin not in own):
+        raise Forbidden("This form was not sent by a page of this dashboard. Open the page again.", code="cross_site")
+
+
+@get("/login", opt=PUBLIC, include_in_schema=False)
+async def login_page(config: Config, next_page: str = "/", email: str = "") -> Template:
+    """The form."""
+    return page(config, "login", next=local_path(next_page), email=email)
+
+
+@post("/login", opt=PUBLIC, guards=[same_origin], status_code=200, include_in_schema=False)
+async def login(request: AnyRequest, config: Config, auth: Authenticator) -> Response[Any]:
+    """Open a login and set its cookies, or show the form again with the reason."""
+    form = await request.form()
+    email, password = str(form.get("email", "")), str(form.get("password", ""))
+    target = local_path(str(form.get("next", "/")))
+    agent = request.headers.get("user-agent", "")[:500]
+    try:
+        tokens = await auth.login(email, password, None, address_of(request.scope), agent)
+    except Unauthorized:
+        return page(config, "login", 401, next=target, email=email, error=WRONG)
+    except TooMany as error:
+        wait = f"Too many attempts. Try again in {max(1, round(error.retry_after_s or 1))} s."
+        return page(config, "login", 429, next=target, email=email, error=wait)
+    return Redirect(target, status_code=303, cookies=cookies(config, auth, tokens))
+
+
+def cookies(config: Config, auth: Authenticator, tokens: Tokens) -> list[Cookie]:
+    """Both cookies of a login."""
+    return [
+        _cookie(config, COOKIE, auth.session_cookie(tokens.access_token), "/", SESSION_COOKIE_S),
+        _cookie(config, REFRESH_COOKIE, tokens.refresh_token, RENEW, config.refresh_token_s),
+    ]
+
+
+def _cookie(config: Config, name: str, value: str, path: str, max_age: int) -> Cookie:
+    secure = cookie_is_secure(config)
+    return Cookie(name, value=value, path=path, max_age=max_age, httponly=True, secure=secure, samesite="lax")
+
+
+def _no_cookies(config: Config) -> list[Cookie]:
+    return [_cookie(config, COOKIE, "", "/", 0), _cookie(config, REFRESH_COOKIE, "", RENEW, 0)]
+
+
+@post("/logout", opt=OPTIONAL, guards=[same_origin], status_code=303, include_in_schema=False)
+async def logout(config: Config, auth: Authenticator, principal: Principal | None) -> Redirect:
+    """End the login everywhere and forget its cookies."""
+    if principal is not None and principal.session_id is not None:
+        await auth.close(principal.session_id)
+    return Redirect("/login", status_code=303, cookies=_no_cookies(config))
+
+
+@get(f"{RENEW}/renew", opt=OPTIONAL, status_code=303, include_in_schema=False)
+async def renew_and_return(
+    request: AnyRequest, config: Config, auth: Authenticator, principal: Principal | None, next_page: str = "/"
+) -> Redirect:
+    """A page met no valid cookie: trade the refresh token and go back there, or to the door."""
+    target = local_path(next_page)
+    if principal is not None:
+        return Redirect(target, status_code=303)
+    try:
+        fresh = await _renewed(request, config, auth)
+    except Unauthorized:
+        return Redirect(door(target), status_code=303, cookies=_no_cookies(config))
+    return Redirect(target, status_code=303, cookies=fresh)
+
+
+@post(f"{RENEW}/renew", opt=OPTIONAL, guards=[same_origin], status_code=204, include_in_schema=False)
+async def renew(
+    request: AnyRequest, config: Config, auth: Authenticator, principal: Principal | None
+) -> Response[None]:
+    """The same for a page's script: 204, or 401 when only a new login helps. A login that still holds is kept."""
+    if principal is not None:
+        return Response(None, status_code=204)
+    try:
+        fresh = await _renewed(request, config, auth)
+    except Unauthorized:
+        return Response(None, status_code=401)
+    return Response(None, status_code=204, cookies=fresh)
+
+
+async def _renewed(request: AnyRequest, config: Config, auth: Authenticator) -> list[Cookie]:
+    held = request.cookies.get(REFRESH_COOKIE, "")
+    if not held:
+        raise Unauthorized("there is no refresh token")
+    return cookies(config, auth, await auth.refresh(held))
+
+
+def door(target: str) -> str:
+    """The login form's address, which leads back to target."""
+    return "/login" if target == "/" else f"/login?next_page={quote(target, safe='')}"
+
+
+def renewal(target: str) -> str:
+    """Where a request without a valid cookie is sent first."""
+    return f"{RENEW}/renew?next_page={quote(target, safe='')}"
+
+
+handlers: Final = [login_page, login, logout, renew_and_return, renew]
