@@ -181,7 +181,7 @@ class _Straight:
         self._organisation, self._machine, self._workflow, self._version = team
         self._stop = time.perf_counter() + seconds
         self._queue: Writer[runs.NewRun, RunId] = Writer(self._insert)
-        self._ledger = Ledger(db, lambda _changes: None)
+        self._ledger = Ledger(db, lambda _changes, _to_tell: None)
         self._claimed: asyncio.Queue[tuple[RunId, AttemptId, LeaseToken]] = asyncio.Queue(AGENTS * SLOTS)
         self._done = 0
 

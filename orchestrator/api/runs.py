@@ -25,6 +25,7 @@ from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.hub import Hub, Subscription, TooSlow
 from orchestrator.live.queue import Queue
+from orchestrator.live.shown import signed_outputs
 from orchestrator.runs import inputs
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.schedule import Demand, explain, lane_of
@@ -160,7 +161,7 @@ async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files
     organisation_id, wanted = principal.organisation_id, str(run_id)
     run = await _own(db, principal, run_id)
     run.attempt_list = await runs.attempts_of(db, organisation_id, wanted)
-    run.outputs = await _signed_outputs(db, files, organisation_id, wanted)
+    run.outputs = await signed_outputs(db, files, organisation_id, wanted)
     if run.status == "not-started":
         waiting = await runs.why_waiting(db, organisation_id, wanted)
         run.waiting_reason = explain(*waiting) if waiting else None
@@ -177,14 +178,6 @@ async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
     return run
 
 
-async def _signed_outputs(db: Database, files: Files, organisation_id: str, run_id: str) -> list[wire.RunOutput]:
-    outputs = await runs.outputs_of(db, organisation_id, run_id)
-    for output in outputs:
-        if output.file_id is not None:
-            output.url = files.url(output.file_id, output.name or "output")
-    return outputs
-
-
 @get(
     "/{run_id:uuid}/outputs",
     operation_id="list_run_outputs",
@@ -195,7 +188,7 @@ async def _signed_outputs(db: Database, files: Files, organisation_id: str, run_
 async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
     """In node order; empty until the run has succeeded."""
     await _own(db, principal, run_id)
-    return wire.Page(await _signed_outputs(db, files, principal.organisation_id, str(run_id)))
+    return wire.Page(await signed_outputs(db, files, principal.organisation_id, str(run_id)))
 
 
 @post(

@@ -67,7 +67,8 @@ class Changed(Struct, frozen=True):
     timings: Timings | None
 
 
-Told = Callable[[list[Changed]], None]
+Told = Callable[[list[Changed], bool], None]
+"""Called after each commit with what changed, and whether webhook messages were written with it."""
 
 
 class _Row(Struct):
@@ -115,8 +116,7 @@ class Ledger:
             if not todo:
                 break
             rows = await self._load([wishes[place] for place in todo], trust=trust)
-            applied = await self._round(wishes, todo, rows, answers)
-            self._told([changed for row in applied for _, changed in row.changes])
+            await self._round(wishes, todo, rows, answers)
             todo = [place for place in todo if answers[place] is None]
             trust = False
         return [answer or Refusal("late", "the run changes too often; ask again") for answer in answers]
@@ -140,7 +140,7 @@ class Ledger:
         todo: list[int],
         rows: dict[RunId, _Row],
         answers: list[Step | Refusal | None],
-    ) -> list[_Row]:
+    ) -> None:
         """Fold every wish into its run's row; apply; leave unanswered those whose run had changed."""
         steps: dict[int, Step] = {}
         for place in todo:
@@ -151,15 +151,17 @@ class Ledger:
                 answers[place] = verdict
         touched = [row for row in rows.values() if row.changes]
         if not touched:
-            return []
-        done = {RunId(str(record["id"])) for record in await self._db.fetch(APPLY, *_arguments(touched))}
+            return
+        records = await self._db.fetch(APPLY, *_arguments(touched))
+        done = {RunId(str(record["id"])) for record in records}
         stale = {row.run_id for row in touched} - done
         for place in todo:
             if wishes[place].run_id in stale:
                 answers[place] = None  # also refusals: they were decided on a state that was not true
             elif place in steps:
                 answers[place] = steps[place]
-        return [row for row in touched if row.run_id in done]
+        told = [changed for row in touched if row.run_id in done for _, changed in row.changes]
+        self._told(told, any(record["to_tell"] for record in records))
 
 
 def _row(record: Any) -> _Row:

@@ -94,6 +94,7 @@ with wanted as (
            case when h.status in ('success', 'failed', 'timeout', 'cancelled') then 'run.ended' else 'run.updated' end
     from history h where h.webhook_url is not null
   ) m
+  returning 1
 ), into_counts as (
   insert into run_count_deltas (organisation_id, status, delta)
   select organisation_id, status, sum(delta)::int from (
@@ -102,5 +103,5 @@ with wanted as (
     select a.organisation_id, b.status, -1 from applied a join before b on b.id = a.id
   ) d group by organisation_id, status having sum(delta) <> 0
 )
-select id from applied
+select id, (select count(*) from into_outbox) > 0 as to_tell from applied
 """

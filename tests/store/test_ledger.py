@@ -23,7 +23,7 @@ class Listening:
 
     def __init__(self, db: Database) -> None:
         self.told: list[Changed] = []
-        self.ledger = Ledger(db, self.told.extend)
+        self.ledger = Ledger(db, lambda changes, _to_tell: self.told.extend(changes))
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""What runs behind the API: queue, ledger, fleet, dispatcher, watcher, notifier, wired together.
+
+The second half of the composition root (app.py): it knows the parts and who wakes whom, and nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from drivers.classic import Classic
+from drivers.wire import JobFile, MachineId
+from orchestrator import wire
+from orchestrator.config import Config
+from orchestrator.files import Files
+from orchestrator.live.fleet import Fleet
+from orchestrator.live.hub import Hub
+from orchestrator.live.queue import Queue
+from orchestrator.live.shown import shown_run
+from orchestrator.loops.dispatch import Dispatch, JobFiles
+from orchestrator.loops.notify import Notify
+from orchestrator.loops.runner import Bell, Loop
+from orchestrator.loops.watch import Watch
+from orchestrator.store.coordination import Leader, Wakeup
+from orchestrator.store.db import Database
+from orchestrator.store.ledger import Changed, Ledger
+
+WATCH_KEY: Final = 0x464C_5741  # the advisory lock of the replica that watches
+LONG_S: Final = 60.0
+
+
+class Engine(Struct):
+    """The running parts that handlers use, and the loops to run."""
+
+    hub: Hub
+    queue: Queue
+    ledger: Ledger
+    fleet: Fleet
+    loops: list[Loop]
+    machine_bell: Bell
+
+
+async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Files, stack: AsyncExitStack) -> Engine:
+    """Build and start everything; the stack ends it in reverse order."""
+    dispatch_bell, notify_bell, machine_bell = Bell(), Bell(), Bell()
+    queue_wakeup = Wakeup(dsn, "fleet_queue")
+    await queue_wakeup.start()
+    stack.push_async_callback(queue_wakeup.close)
+    hub, classic = Hub(), Classic()
+    fleet = Fleet(db, classic, hub, config, lambda anew: _machines_changed(dispatch, dispatch_bell, anew=anew))
+
+    def told(changes: list[Changed], to_tell: bool) -> None:
+        fleet.told(changes)
+        for changed in changes:
+            _publish(hub, changed)
+        if any(changed.state.status == "not-started" for changed in changes):
+            dispatch_bell.ring()
+        if to_tell:
+            notify_bell.ring()
+
+    ledger = Ledger(db, told)
+    fleet.ledger = ledger
+
+    def queued() -> None:
+        dispatch_bell.ring()
+        queue_wakeup.notify()
+
+    queue = Queue(db, queued)
+    dispatch = Dispatch(db, ledger, fleet, classic, _job_files(db, files), config)
+    leader = Leader(dsn, WATCH_KEY)
+    stack.push_async_callback(leader.release)
+    watch = Watch(db, ledger, leader, config)
+
+    async def load_run(organisation_id: str, run_id: str) -> wire.Run | None:
+        return await shown_run(db, files, organisation_id, run_id)
+
+    notify = Notify(db, config, secret, load_run, wake=notify_bell.ring)
+    stack.push_async_callback(notify.close)
+    ledger.start()
+    stack.push_async_callback(ledger.stop)
+    queue.start()
+    stack.push_async_callback(queue.stop)
+    stack.callback(fleet.close_all)
+
+    async def pass_on() -> bool:
+        dispatch_bell.ring()
+        return False
+
+    loops = [
+        Loop("dispatch", dispatch.tick, dispatch_bell, config.poll_s),
+        Loop("other replicas' runs", pass_on, queue_wakeup, LONG_S),
+        Loop("watch", watch.tick, Bell(), config.poll_s),
+        Loop("fleet", fleet.tick, machine_bell, config.poll_s),
+        Loop("notify", notify.tick, notify_bell, config.poll_s),
+    ]
+    return Engine(hub=hub, queue=queue, ledger=ledger, fleet=fleet, loops=loops, machine_bell=machine_bell)
+
+
+def _machines_changed(dispatch: Dispatch, bell: Bell, *, anew: bool) -> None:
+    """anew: other runs may fit now; otherwise only a slot is free."""
+    if anew:
+        dispatch.look_again()
+    bell.ring()
+
+
+def _publish(hub: Hub, changed: Changed) -> None:
+    state = changed.state
+    if changed.ended_attempt is not None:
+        hub.forget(changed.run_id)
+    machine: MachineId | None = state.machine_id
+    event = wire.RunEvent(
+        changed.run_id, state.revision, state.status, datetime.now(UTC), state.attempts, machine, changed.reason
+    )
+    hub.publish(changed.organisation_id, event)
+
+
+def _job_files(db: Database, files: Files) -> JobFiles:
+    async def job_files(organisation_id: str, file_ids: list[str]) -> dict[str, JobFile]:
+        rows = await files.resolve(db, organisation_id, file_ids)
+        return {
+            file_id: JobFile(
+                key=file_id,
+                url=files.url(file_id, row.name),
+                name=row.name,
+                sha256=row.sha256,
+                size=row.size,
+                trusted=True,
+            )
+            for file_id, row in rows.items()
+        }
+
+    return job_files
