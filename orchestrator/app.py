@@ -22,19 +22,26 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Scope
 from msgspec import Struct
 
-from orchestrator import first_admin
+from orchestrator import engine, first_admin
+from orchestrator.api import agent, deployments, grants, health, keys, machines, problems, runs, webhooks, workflows
 from orchestrator.api import auth as auth_api
-from orchestrator.api import health, keys, problems
+from orchestrator.api import files as files_api
+from orchestrator.api.agent import Credentials
 from orchestrator.auth import Authenticate, Authenticator, Principal
 from orchestrator.config import Config, load_secret
+from orchestrator.files import Files
+from orchestrator.live.fleet import Fleet
+from orchestrator.live.hub import Hub
+from orchestrator.live.queue import Queue
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.ledger import Ledger
 from orchestrator.store.migrate import migrate
 
 log = structlog.get_logger("app")
 
-MODULES: Final = (health, auth_api, keys)
+MODULES: Final = (health, auth_api, keys, machines, workflows, deployments, files_api, grants, runs, agent, webhooks)
 DATABASE_PATIENCE_S: Final = 60.0
 
 
@@ -45,10 +52,27 @@ class Services(Struct):
     secret: bytes
     db: Database
     auth: Authenticator
+    files: Files
+    hub: Hub
+    queue: Queue
+    ledger: Ledger
+    fleet: Fleet
+    credentials: Credentials
     on_machine_changed: Callable[[str], None]
 
 
-INJECTED: Final = ("config", "db", "auth", "on_machine_changed")
+INJECTED: Final = (
+    "config",
+    "db",
+    "auth",
+    "files",
+    "hub",
+    "queue",
+    "ledger",
+    "fleet",
+    "credentials",
+    "on_machine_changed",
+)
 
 
 def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
@@ -87,20 +111,25 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     db = await Database.open(dsn, max_size=config.database_connections)
     stack.push_async_callback(db.close)
     await first_admin.ensure(db, config, up_file)
+    files = Files(config, secret)
+    await files.open()
+    parts = await engine.start(config, db, dsn, secret, files, stack)
     services = Services(
         config=config,
         secret=secret,
         db=db,
         auth=Authenticator(config, secret, db),
-        on_machine_changed=_nobody_cares,
+        files=files,
+        hub=parts.hub,
+        queue=parts.queue,
+        ledger=parts.ledger,
+        fleet=parts.fleet,
+        credentials=Credentials(db),
+        on_machine_changed=lambda _machine_id: parts.machine_bell.ring(),
     )
-    for loop in _loops(services):
+    for loop in [*parts.loops, *_loops(services)]:
         _keep_running(run_for_ever(loop), loop.name, stack)
     return services
-
-
-def _nobody_cares(_machine_id: str) -> None:
-    """Stands until something wants to know that a machine changed."""
 
 
 def _loops(services: Services) -> list[Loop]:

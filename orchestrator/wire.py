@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Label = Annotated[str, Meta(max_length=200)]
@@ -226,7 +226,7 @@ class DeploymentUpdate(Request):
     """Body of PATCH /deployments/{id}: what is left out stays."""
 
     version_id: str | None = None
-    machine_id: str | None = None
+    machine_id: str | UnsetType | None = UNSET  # null unpins
     pool: dict[Label, Label] | None = None
 
 

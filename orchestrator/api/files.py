@@ -1,0 +1,288 @@
+"""Files: upload under /api/v1/files, download and agents' uploads by signed URL under /files."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from email.message import Message
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+from litestar import HttpMethod, Request, Response, Router, get, post, put, route
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Stream
+from msgspec import Struct
+from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
+
+from orchestrator.api.problems import documented
+from orchestrator.auth import PUBLIC, Principal, requires
+from orchestrator.config import Config
+from orchestrator.errors import (
+    ApiProblem,
+    BadRequest,
+    Conflict,
+    FieldError,
+    Gone,
+    Invalid,
+    NotFound,
+    TooLarge,
+    WrongType,
+)
+from orchestrator.files import BLOCK, Draft, Files, clean_content_type, clean_name
+from orchestrator.store import files as store
+from orchestrator.store.db import Database
+from orchestrator.store.files import FileRow, NewFile
+from orchestrator.wire import File
+
+SHOWN_IN_PLACE: Final = re.compile(r"(image/(?!svg)[a-z0-9.+-]+|video/[a-z0-9.+-]+|audio/[a-z0-9.+-]+|text/plain)")
+OVERHEAD: Final = 64 * 1024
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+Expires = Annotated[int, Parameter(ge=0, le=2**53, description="From the signed URL.")]
+Signature = Annotated[str, Parameter(max_length=100, description="From the signed URL.")]
+
+
+class RangeNotSatisfiable(ApiProblem):
+    """The range lies outside the file."""
+
+    status, title, code = 416, "Range not satisfiable", "range_not_satisfiable"
+
+
+# Upload
+
+
+@post(
+    guards=[requires("playground")],
+    request_max_body_size=None,
+    operation_id="upload_file",
+    summary="Upload a file",
+    responses=documented(400, 413, 415),
+)
+async def upload(
+    request: Request[Any, Any, State], principal: Principal, db: Database, files: Files, config: Config
+) -> File:
+    """multipart/form-data with one part named `file`. The same content is kept once."""
+    _check_length(request, config.max_upload + OVERHEAD)
+    part = _OnePart(request, _boundary(request), config.max_upload + OVERHEAD)
+    draft = await files.receive(part.chunks(), config.max_upload)
+    if part.name is None:
+        draft.path.unlink(missing_ok=True)
+        raise Invalid("there is no part named `file`", errors=[FieldError("file", "is missing", "missing_field")])
+    name = clean_name(part.name)
+    content_type = clean_content_type(part.content_type, name)
+    await files.keep(principal.organisation_id, draft, content_type)
+    return files.shown(await store.add(db, _new_input(principal, name, content_type, draft)))
+
+
+def _new_input(principal: Principal, name: str, content_type: str, draft: Draft) -> NewFile:
+    return NewFile(principal.organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
+
+
+def _check_length(request: Request[Any, Any, State], limit: int) -> None:
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes")
+
+
+def _boundary(request: Request[Any, Any, State]) -> str:
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    if header.get_content_type() != "multipart/form-data":
+        raise WrongType("the body must be multipart/form-data with a part named `file`")
+    boundary = header.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        raise BadRequest("the multipart boundary is missing", code="malformed_multipart")
+    return boundary
+
+
+class _OnePart:
+    """The bytes of the part named `file` of a multipart stream; its name and type once it was met."""
+
+    def __init__(self, request: Request[Any, Any, State], boundary: str, limit: int) -> None:
+        self._request = request
+        self._boundary = boundary
+        self._limit = limit
+        self._inside = False
+        self.name: str | None = None
+        self.content_type = ""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The part's bytes as they arrive. Raises BadRequest for a malformed or broken-off stream."""
+        received = 0
+        try:
+            with PushMultipartParser(self._boundary, max_segment_count=16) as parser:
+                async for data in self._request.stream():
+                    received += len(data)
+                    if received > self._limit:
+                        raise TooLarge(f"the body is larger than {self._limit} bytes")
+                    for event in parser.parse(data):
+                        if isinstance(event, MultipartSegment):
+                            self._meet(event)
+                        elif event and self._inside:
+                            yield bytes(event)
+        except (MultipartError, ValueError, LookupError) as error:
+            raise BadRequest(f"the multipart body is malformed: {error}", code="malformed_multipart") from error
+
+    def _meet(self, part: MultipartSegment) -> None:
+        self._inside = part.name == "file" and self.name is None
+        if self._inside:
+            self.name = part.filename or "file"
+            self.content_type = part.content_type or ""
+
+
+@get("/{file_id:uuid}", operation_id="get_file", summary="One file", responses=documented(404))
+async def get_file(file_id: UUID, principal: Principal, db: Database, files: Files) -> File:
+    """The file with a fresh signed URL."""
+    found = await files.resolve(db, principal.organisation_id, [str(file_id)])
+    if str(file_id) not in found:
+        raise NotFound(f"there is no file {file_id}", code="file_not_found")
+    return files.shown(found[str(file_id)])
+
+
+# An agent's upload by grant
+
+
+@put(
+    "/files/upload/{file_id:uuid}",
+    status_code=204,
+    opt=PUBLIC,
+    request_max_body_size=None,
+    operation_id="put_granted_file",
+    summary="Send a granted file's bytes",
+    tags=["agents"],
+    responses=documented(403, 404, 409, 410, 413),
+)
+async def put_granted(
+    file_id: UUID,
+    expires: Expires,
+    signature: Signature,
+    request: Request[Any, Any, State],
+    db: Database,
+    files: Files,
+) -> None:
+    """Exactly the announced bytes. Sending them again is no error; a run that moved on refuses them."""
+    files.check_signature("PUT", str(file_id), "", expires, signature)
+    file = await store.get(db, file_id)
+    if file is None:
+        raise NotFound(f"there is no file {file_id}", code="file_not_found")
+    if file.stored:
+        return
+    if file.attempt_id is None or not await store.still_holds(db, UUID(file.attempt_id)):
+        raise Conflict("the attempt no longer holds its run", code="stale_attempt")
+    _check_length(request, file.size)
+    await files.take(file, request.stream())
+    await store.mark_stored(db, [file.id])
+
+
+# Download
+
+
+class Part(Struct, frozen=True):
+    """What of a file is asked for: bytes from start to before end."""
+
+    start: int
+    end: int
+    partial: bool
+
+
+def wanted_part(header: str | None, size: int) -> Part:
+    """A Range header's single range. Raises RangeNotSatisfiable; anything but one range of bytes means the whole."""
+    match = _RANGE.fullmatch((header or "").strip())
+    if match is None or match.group(0) == "bytes=-":
+        return Part(0, size, partial=False)
+    first, last = match.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+    if start >= end or start >= size:
+        raise RangeNotSatisfiable(f"the file has {size} bytes")
+    return Part(start, end, partial=True)
+
+
+@route(
+    "/files/{file_id:uuid}/{name:str}",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    opt=PUBLIC,
+    operation_id="download_file",
+    summary="Download by signed URL",
+    tags=["files"],
+    responses=documented(403, 404, 410),
+)
+async def download(
+    file_id: UUID,
+    name: str,
+    expires: Expires,
+    signature: Signature,
+    request: Request[Any, Any, State],
+    db: Database,
+    files: Files,
+) -> Response[Any]:
+    """The bytes, or a part of them (Range), or a redirect to the object storage."""
+    files.check_signature("GET", str(file_id), name, expires, signature)
+    file = await store.get(db, file_id)
+    if file is None or not file.stored:
+        raise NotFound(f"there is no file {file_id}", code="file_not_found")
+    elsewhere = files.direct_url(file)
+    if elsewhere is not None:
+        return Response(None, status_code=307, headers={"Location": elsewhere, "Cache-Control": "private, max-age=60"})
+    path = files.path(file)
+    if path is None or not await asyncio.to_thread(path.is_file):
+        raise Gone("the file's bytes are gone", code="content_gone")
+    return _send(request, file, path, name)
+
+
+def _send(request: Request[Any, Any, State], file: FileRow, path: Path, name: str) -> Response[Any]:
+    headers = _headers(file, name)
+    if request.headers.get("if-none-match") in (headers["ETag"], "*"):
+        return Response(None, status_code=304, headers=headers)
+    unchanged = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
+    part = wanted_part(request.headers.get("range") if unchanged else None, file.size)
+    headers["Content-Length"] = str(part.end - part.start)
+    if part.partial:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{file.size}"
+    body = _read(path, part) if request.method == "GET" else _nothing()
+    status = 206 if part.partial else 200
+    return Stream(body, status_code=status, headers=headers, media_type=file.content_type)
+
+
+def _headers(file: FileRow, name: str) -> dict[str, str]:
+    place = "inline" if SHOWN_IN_PLACE.fullmatch(file.content_type) else "attachment"
+    return {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{file.sha256.hex()}"',
+        "Cache-Control": "private, max-age=86400, immutable",
+        "Content-Disposition": f"{place}; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; media-src 'self'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for data in nothing:
+        yield data
+
+
+async def _read(path: Path, part: Part) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        file.seek(part.start)
+        left = part.end - part.start
+        while left > 0:
+            data = await asyncio.to_thread(file.read, min(left, BLOCK))
+            if not data:
+                return
+            left -= len(data)
+            yield data
+
+
+routes = [
+    Router("/api/v1/files", route_handlers=[upload, get_file], tags=["files"]),
+    put_granted,
+    download,
+]

@@ -1,0 +1,188 @@
+"""Machines under /api/v1/machines: register, enrol, list, change, drain, delete."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from litestar import Router, delete, get, patch, post
+from litestar.params import Parameter
+
+from drivers.registry import why_absent
+from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.problems import documented
+from orchestrator.auth import Principal, requires
+from orchestrator.config import Config
+from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.store import machines
+from orchestrator.store.db import Database
+from orchestrator.store.ids import digest, token
+from orchestrator.wire import EnrolToken, Machine, MachineCreate, MachineUpdate, Page
+
+ENROL_TOKEN_LIFE = timedelta(hours=1)
+
+Force = Annotated[bool, Parameter(description="Delete it although it holds attempts; they go to other machines.")]
+
+
+def _absent(machine_id: UUID) -> NotFound:
+    return NotFound(f"there is no machine {machine_id}", code="machine_not_found")
+
+
+@post(
+    guards=[requires("developer")],
+    operation_id="create_machine",
+    summary="Register a machine",
+    responses=documented(400, 403, 409),
+)
+async def create(data: MachineCreate, principal: Principal, db: Database) -> Machine:
+    """The machine is pending until its agent enrols with a token (POST /machines/{id}/enrol-token)."""
+    reason = why_absent(data.kind)
+    if reason is not None:
+        error = FieldError("kind", reason, "driver_absent")
+        raise Invalid(f"machines of kind {data.kind} cannot be used: {reason}", code="driver_absent", errors=[error])
+    if data.endpoint is not None and not _is_url(data.endpoint):
+        raise Invalid("endpoint is no URL", errors=[FieldError("endpoint", "must be an http or https URL")])
+    return await machines.create(db, principal.organisation_id, data, principal.actor)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and len(text) <= 2000
+
+
+@get(operation_id="list_machines", summary="List machines", responses=documented(400))
+async def list_machines(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Machine]:
+    """Newest first, with whether each is connected and how many of its slots are in use."""
+    return page_of(await machines.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
+
+
+@get("/{machine_id:uuid}", operation_id="get_machine", summary="One machine", responses=documented(404))
+async def get_machine(machine_id: UUID, principal: Principal, db: Database) -> Machine:
+    """One machine with the inventory its agent reported."""
+    return await _shown(db, principal, machine_id)
+
+
+async def _shown(db: Database, principal: Principal, machine_id: UUID) -> Machine:
+    machine = await machines.get(db, principal.organisation_id, machine_id)
+    if machine is None:
+        raise _absent(machine_id)
+    return machine
+
+
+@patch(
+    "/{machine_id:uuid}",
+    guards=[requires("developer")],
+    operation_id="update_machine",
+    summary="Change a machine",
+    responses=documented(400, 403, 404, 409),
+)
+async def update(
+    machine_id: UUID,
+    data: MachineUpdate,
+    principal: Principal,
+    db: Database,
+    on_machine_changed: Callable[[str], None],
+) -> Machine:
+    """Change its name or labels; what is left out stays."""
+    if not await machines.update(db, principal.organisation_id, machine_id, data, principal.actor):
+        raise _absent(machine_id)
+    on_machine_changed(str(machine_id))
+    return await _shown(db, principal, machine_id)
+
+
+@post(
+    "/{machine_id:uuid}/enrol-token",
+    guards=[requires("developer")],
+    operation_id="create_enrol_token",
+    summary="Make a one-time enrol token",
+    responses=documented(403, 404),
+)
+async def enrol_token(machine_id: UUID, principal: Principal, db: Database, config: Config) -> EnrolToken:
+    """The token works once, for an hour. `command` starts the agent on the machine it is for."""
+    secret = token("cfe")
+    expires_at = datetime.now(UTC) + ENROL_TOKEN_LIFE
+    if not await machines.add_enrol_token(
+        db, principal.organisation_id, machine_id, digest(secret), expires_at, principal.actor
+    ):
+        raise _absent(machine_id)
+    url = shlex.quote(config.base_url)
+    command = f"python -m machine_agent run --url {url} --enrol-token {shlex.quote(secret)}"
+    return EnrolToken(secret, str(machine_id), expires_at, command)
+
+
+async def _drain(
+    machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None], *, on: bool
+) -> Machine:
+    if not await machines.set_draining(db, principal.organisation_id, machine_id, on=on, actor=principal.actor):
+        raise _absent(machine_id)
+    on_machine_changed(str(machine_id))
+    return await _shown(db, principal, machine_id)
+
+
+@post(
+    "/{machine_id:uuid}/drain",
+    status_code=200,
+    guards=[requires("developer")],
+    operation_id="drain_machine",
+    summary="Let it finish, give it nothing more",
+    responses=documented(403, 404),
+)
+async def drain(
+    machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None]
+) -> Machine:
+    """It finishes what it holds and is given nothing more until it is undrained."""
+    return await _drain(machine_id, principal, db, on_machine_changed, on=True)
+
+
+@post(
+    "/{machine_id:uuid}/undrain",
+    status_code=200,
+    guards=[requires("developer")],
+    operation_id="undrain_machine",
+    summary="Give it runs again",
+    responses=documented(403, 404),
+)
+async def undrain(
+    machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None]
+) -> Machine:
+    """It is given runs again."""
+    return await _drain(machine_id, principal, db, on_machine_changed, on=False)
+
+
+@delete(
+    "/{machine_id:uuid}",
+    status_code=204,
+    guards=[requires("developer")],
+    operation_id="delete_machine",
+    summary="Delete a machine",
+    responses=documented(403, 404, 409),
+)
+async def delete_machine(
+    machine_id: UUID,
+    principal: Principal,
+    db: Database,
+    on_machine_changed: Callable[[str], None],
+    force: Force = False,
+) -> None:
+    """Forget it and lock its agent out. Refused while it holds attempts, unless forced."""
+    if not await machines.delete(db, principal.organisation_id, machine_id, force=force, actor=principal.actor):
+        raise _absent(machine_id)
+    on_machine_changed(str(machine_id))
+
+
+routes = [
+    Router(
+        "/api/v1/machines",
+        route_handlers=[create, list_machines, get_machine, update, enrol_token, drain, undrain, delete_machine],
+        guards=[requires("viewer")],
+        tags=["machines"],
+    )
+]

@@ -1,0 +1,147 @@
+"""Workflows and their versions under /api/v1/workflows: upload, list, read, delete."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from litestar import Router, delete, get, post
+
+from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.problems import documented
+from orchestrator.auth import Principal, requires
+from orchestrator.errors import Invalid, NotFound
+from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.runs.requirements import check_graph, requirements_of
+from orchestrator.store import workflows
+from orchestrator.store.db import Database
+from orchestrator.store.workflows import Author, NewVersion
+from orchestrator.wire import Page, Version, VersionCreate, Workflow, WorkflowCreate
+
+
+def _absent(workflow_id: UUID) -> NotFound:
+    return NotFound(f"there is no workflow {workflow_id}", code="workflow_not_found")
+
+
+def _author(principal: Principal) -> Author:
+    return Author(principal.organisation_id, principal.user_id, principal.actor)
+
+
+def _checked(graphs: VersionCreate) -> NewVersion:
+    errors = check_graph(graphs.api_graph)
+    if errors:
+        code = errors[0].code if len({error.code for error in errors}) == 1 else "bad_graph"
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise Invalid(f"{errors[0].path}: {errors[0].message}{more}", code=code, errors=errors)
+    return NewVersion(graphs, requirements_of(graphs.api_graph))
+
+
+@post(
+    guards=[requires("developer")],
+    operation_id="create_workflow",
+    summary="Make a workflow",
+    responses=documented(400, 403, 413),
+)
+async def create(data: WorkflowCreate, principal: Principal, db: Database) -> Workflow:
+    """With an api_graph, version 1 is made at once; both stand or neither does."""
+    first = None
+    if data.api_graph is not None:
+        first = _checked(VersionCreate(data.api_graph, data.ui_graph, data.snapshot, data.comment))
+    return await workflows.create(db, _author(principal), data.name, first)
+
+
+@get(operation_id="list_workflows", summary="List workflows", responses=documented(400))
+async def list_workflows(
+    principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
+) -> Page[Workflow]:
+    """Newest first."""
+    return page_of(await workflows.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
+
+
+@get("/{workflow_id:uuid}", operation_id="get_workflow", summary="One workflow", responses=documented(404))
+async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) -> Workflow:
+    """The workflow with its newest version (without the graphs)."""
+    workflow = await workflows.get(db, principal.organisation_id, workflow_id)
+    if workflow is None:
+        raise _absent(workflow_id)
+    newest = await workflows.versions(db, principal.organisation_id, workflow_id, None, 1)
+    workflow.version = newest[0] if newest else None
+    return workflow
+
+
+@delete(
+    "/{workflow_id:uuid}",
+    status_code=204,
+    guards=[requires("developer")],
+    operation_id="delete_workflow",
+    summary="Delete a workflow",
+    responses=documented(403, 404),
+)
+async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database) -> None:
+    """The workflow and its deployments disappear; its runs stay."""
+    if not await workflows.delete(db, _author(principal), workflow_id):
+        raise _absent(workflow_id)
+
+
+@post(
+    "/{workflow_id:uuid}/versions",
+    guards=[requires("developer")],
+    operation_id="create_version",
+    summary="Upload a version",
+    responses=documented(400, 403, 404, 413),
+)
+async def create_version(workflow_id: UUID, data: VersionCreate, principal: Principal, db: Database) -> Version:
+    """The next number, never used twice. The answer says what the version takes and what a machine must have."""
+    made = await workflows.add_version(db, _author(principal), workflow_id, _checked(data))
+    if made is None:
+        raise _absent(workflow_id)
+    return made
+
+
+@get(
+    "/{workflow_id:uuid}/versions",
+    operation_id="list_versions",
+    summary="List versions",
+    responses=documented(400, 404),
+)
+async def list_versions(
+    workflow_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
+) -> Page[Version]:
+    """Newest first, without the graphs."""
+    if await workflows.get(db, principal.organisation_id, workflow_id) is None:
+        raise _absent(workflow_id)
+    after = decode_cursor(cursor)
+    return page_of(await workflows.versions(db, principal.organisation_id, workflow_id, after, limit + 1), limit)
+
+
+@get(
+    "/{workflow_id:uuid}/versions/{number:int}",
+    operation_id="get_version",
+    summary="One version",
+    responses=documented(404),
+)
+async def get_version(workflow_id: UUID, number: int, principal: Principal, db: Database) -> Version:
+    """One version with its graphs."""
+    found = None
+    if 0 < number < 2**31:
+        found = await workflows.version(db, principal.organisation_id, workflow_id, number)
+    if found is None:
+        raise NotFound(f"there is no version {number} of workflow {workflow_id}", code="version_not_found")
+    return found
+
+
+routes = [
+    Router(
+        "/api/v1/workflows",
+        route_handlers=[
+            create,
+            list_workflows,
+            get_workflow,
+            delete_workflow,
+            create_version,
+            list_versions,
+            get_version,
+        ],
+        guards=[requires("viewer")],
+        tags=["workflows"],
+    )
+]

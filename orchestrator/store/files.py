@@ -1,0 +1,168 @@
+"""Files' rows: whose they are, their content's hash, and whether the bytes are stored."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from orchestrator.store.db import Database
+from orchestrator.store.ids import uuid7
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+
+class FileRow(Struct, frozen=True):
+    """One file. sha256 is raw; attempt_id is the attempt an output's grant was given to."""
+
+    id: str
+    organisation_id: str
+    name: str
+    content_type: str
+    size: int
+    sha256: bytes
+    stored: bool
+    created_at: datetime
+    attempt_id: str | None
+
+
+class NewFile(Struct, frozen=True):
+    """A file to be noted."""
+
+    organisation_id: str
+    purpose: Literal["input", "output"]
+    name: str
+    content_type: str
+    size: int
+    sha256: bytes
+    stored: bool
+    attempt_id: str | None = None
+
+
+class Holder(Struct, frozen=True):
+    """An attempt that asks for a grant. holds: it is open and its run is still its own."""
+
+    organisation_id: str
+    holds: bool
+
+
+async def add(db: Database, new: NewFile) -> FileRow:
+    """Note a file."""
+    row = await db.fetchrow(
+        """
+        insert into files
+          (id, organisation_id, purpose, state, name, content_type, size, sha256, attempt_id, stored_at)
+        values ($1, $2, $3, case when $4 then 'stored'::file_state else 'pending' end, $5, $6, $7, $8, $9,
+                case when $4 then now() end)
+        returning *, state = 'stored' as stored
+        """,
+        uuid7(),
+        new.organisation_id,
+        new.purpose,
+        new.stored,
+        new.name,
+        new.content_type,
+        new.size,
+        new.sha256,
+        new.attempt_id,
+    )
+    assert row is not None
+    return _file(row)
+
+
+async def get(db: Database, file_id: UUID) -> FileRow | None:
+    """A file of whatever organisation: the caller has checked a signature."""
+    row = await db.fetchrow("select *, state = 'stored' as stored from files where id = $1", file_id)
+    return None if row is None else _file(row)
+
+
+async def of_organisation(db: Database, organisation_id: str, file_ids: Sequence[UUID]) -> list[FileRow]:
+    """Those of the files that are the organisation's and stored."""
+    rows = await db.fetch(
+        """
+        select *, true as stored from files
+        where organisation_id = $1 and id = any($2::uuid[]) and state = 'stored'
+        """,
+        organisation_id,
+        file_ids,
+    )
+    return [_file(row) for row in rows]
+
+
+async def of_attempt(db: Database, attempt_id: UUID, file_ids: Sequence[UUID]) -> list[FileRow]:
+    """Those of the files that were granted to the attempt."""
+    rows = await db.fetch(
+        "select *, state = 'stored' as stored from files where attempt_id = $1 and id = any($2::uuid[])",
+        attempt_id,
+        file_ids,
+    )
+    return [_file(row) for row in rows]
+
+
+async def has_content(db: Database, organisation_id: str, sha256: bytes, size: int) -> bool:
+    """Whether the organisation has this content stored already."""
+    return bool(
+        await db.fetchval(
+            """
+            select exists (select from files
+              where organisation_id = $1 and sha256 = $2 and size = $3 and state = 'stored')
+            """,
+            organisation_id,
+            sha256,
+            size,
+        )
+    )
+
+
+async def mark_stored(db: Database, file_ids: Sequence[str]) -> None:
+    """The bytes are there, whole and checked."""
+    await db.execute(
+        "update files set state = 'stored', stored_at = now() where id = any($1::uuid[]) and state = 'pending'",
+        list(file_ids),
+    )
+
+
+async def holder(db: Database, attempt_id: UUID, token_hash: bytes) -> Holder | None:
+    """The attempt, if the token is its own."""
+    row = await db.fetchrow(
+        """
+        select a.organisation_id, a.token_hash, a.state <> 'ended' and r.attempt_id = a.id as holds
+        from attempts a join runs r on r.id = a.run_id where a.id = $1
+        """,
+        attempt_id,
+    )
+    if row is None or not hmac.compare_digest(row["token_hash"], token_hash):
+        return None
+    return Holder(str(row["organisation_id"]), bool(row["holds"]))
+
+
+async def still_holds(db: Database, attempt_id: UUID) -> bool:
+    """Whether the attempt is open and its run still its own."""
+    return bool(
+        await db.fetchval(
+            """
+            select exists (select from attempts a join runs r on r.id = a.run_id
+              where a.id = $1 and a.state <> 'ended' and r.attempt_id = a.id)
+            """,
+            attempt_id,
+        )
+    )
+
+
+def _file(row: Record) -> FileRow:
+    return FileRow(
+        id=str(row["id"]),
+        organisation_id=str(row["organisation_id"]),
+        name=row["name"],
+        content_type=row["content_type"],
+        size=row["size"],
+        sha256=row["sha256"],
+        stored=row["stored"],
+        created_at=row["created_at"],
+        attempt_id=None if row["attempt_id"] is None else str(row["attempt_id"]),
+    )
