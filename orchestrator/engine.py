@@ -20,7 +20,7 @@ from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
 from orchestrator.live.queue import Queue
 from orchestrator.live.shown import shown_run
-from orchestrator.loops.dispatch import Dispatch, JobFiles
+from orchestrator.loops.dispatch import Dispatch
 from orchestrator.loops.notify import Notify
 from orchestrator.loops.runner import Bell, Loop
 from orchestrator.loops.watch import Watch
@@ -69,7 +69,11 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         queue_wakeup.notify()
 
     queue = Queue(db, queued)
-    dispatch = Dispatch(db, ledger, fleet, classic, _job_files(db, files), config)
+
+    async def job_files(organisation_id: str, file_ids: list[str]) -> dict[str, JobFile]:
+        return await files.job_files(db, organisation_id, file_ids)
+
+    dispatch = Dispatch(db, ledger, fleet, classic, job_files, config)
     leader = Leader(dsn, WATCH_KEY)
     stack.push_async_callback(leader.release)
     watch = Watch(db, ledger, leader, config)
@@ -115,21 +119,3 @@ def _publish(hub: Hub, changed: Changed) -> None:
         changed.run_id, state.revision, state.status, datetime.now(UTC), state.attempts, machine, changed.reason
     )
     hub.publish(changed.organisation_id, event)
-
-
-def _job_files(db: Database, files: Files) -> JobFiles:
-    async def job_files(organisation_id: str, file_ids: list[str]) -> dict[str, JobFile]:
-        rows = await files.resolve(db, organisation_id, file_ids)
-        return {
-            file_id: JobFile(
-                key=file_id,
-                url=files.url(file_id, row.name),
-                name=row.name,
-                sha256=row.sha256,
-                size=row.size,
-                trusted=True,
-            )
-            for file_id, row in rows.items()
-        }
-
-    return job_files

@@ -255,9 +255,8 @@ async def _events(
                 yield _frame("status", event, event.revision)
                 if event.status in TERMINAL:
                     return
-            stored, live = await _next(subscription, after)
-            if stored is None:
-                stored = await runs.events_after(db, organisation_id, run_id, after)
+            changes, live = await _next(subscription, after)
+            stored = await runs.events_after(db, organisation_id, run_id, after) if changes is None else changes
             if live is not None:
                 yield _frame("progress", live, None)
             elif not stored and (quiet := quiet + RECHECK_S) >= KEEP_ALIVE_S:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from drivers.wire import Failure
+from drivers.wire import Failure, FailureClass
 from orchestrator.config import Config
 from orchestrator.runs.state import Expired, Lost, RunEvent
 from orchestrator.store import fleet as store
@@ -59,5 +59,5 @@ class Watch:
 def _event(found: store.Overdue) -> RunEvent:
     if found.why == "timed_out":
         return Expired("the attempt ran longer than timeout_s allows", found.attempt_id)
-    kind = "machine_lost" if found.why == "machine_lost" else "not_claimed"
+    kind: FailureClass = "machine_lost" if found.why == "machine_lost" else "not_claimed"
     return Lost(found.attempt_id, Failure(kind, MESSAGES[found.why]))
