@@ -36,6 +36,7 @@ from machine_agent.uploads import Made, Uploader, made_by
 
 _EXECUTOR_START_S = 180.0
 _ABORT_S = 20.0
+_FRESH_TRIES = 2
 _PREVIEW_LIMIT = 1_000_000
 _log = structlog.get_logger()
 
@@ -130,13 +131,18 @@ class Attempt:
         """What the prompt made, with its files really there.
 
         An executor that ran the same nodes before may answer from its cache and name files that have been
-        trimmed since; it is then told to forget, and runs once more.
+        trimmed since; it is then told to forget, and runs again. It may forget only after the prompt that
+        follows, so that twice may be needed.
         """
-        made = made_by((await self._execute(placed)).outputs, self.job, self._executor.output_directory)
-        if all(thing.path is None or thing.path.exists() for thing in made):
-            return made
-        await Comfy(self._tools.session, self._executor.url).drop_caches()
-        return made_by((await self._execute(placed)).outputs, self.job, self._executor.output_directory)
+        comfy = Comfy(self._tools.session, self._executor.url)
+        folder = self._executor.output_directory
+        made = made_by((await self._execute(placed)).outputs, self.job, folder)
+        for _ in range(_FRESH_TRIES):
+            if all(thing.path is None or thing.path.exists() for thing in made):
+                break
+            await comfy.drop_caches()
+            made = made_by((await self._execute(placed)).outputs, self.job, folder)
+        return made
 
     @contextlib.asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
+import psutil
 import structlog
 from msgspec import Struct
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 import structlog
 from msgspec import structs
 
