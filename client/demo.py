@@ -173,7 +173,7 @@ async def _fetch(fleet: Fleet, run_id: str, row: Row, photo: Path, out: Path) ->
 
 def _times(row: Row, run: wire.Run) -> None:
     timings = next((attempt.timings for attempt in reversed(run.attempt_list or []) if attempt.timings), None) or {}
-    row.queue_s = _between(run.queued_at or run.created_at, run.started_at)
+    row.queue_s = _between(run.created_at, run.started_at)
     row.execute_s = timings.get("execute_ms", 0) / 1000 or _between(run.running_at, run.uploading_at)
     row.upload_s = timings.get("upload_ms", 0) / 1000 or _between(run.uploading_at, run.ended_at)
 

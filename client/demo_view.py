@@ -21,7 +21,7 @@ class Row(Struct):
 
     number: int
     photo: str
-    status: str = "queued"
+    status: str = "not-started"
     machine: str = ""
     value: float = 0.0
     queue_s: float = 0.0
@@ -43,7 +43,7 @@ class View:
             TextColumn("{task.fields[number]} {task.fields[photo]:<14}"),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[status]:<10}"),
+            TextColumn("{task.fields[status]}"),
             TextColumn("[cyan]{task.fields[machine]:<8}"),
             TimeElapsedColumn(),
             console=console,
@@ -70,14 +70,14 @@ class View:
             state = (row.status, row.machine)
             if self._said.get(row.number) != state:
                 self._said[row.number] = state
-                self.say(f"  run {row.number} {row.photo:<14} {row.status:<10} {row.machine}".rstrip())
+                self.say(f"  run {row.number} {row.photo:<14} {row.status:<11} {row.machine}".rstrip())
             return
         colour = COLOURS.get(row.status, "white")
         fields: dict[str, Any] = {
             "number": row.number,
             "photo": row.photo,
             "machine": row.machine,
-            "status": f"[{colour}]{row.status}",
+            "status": f"[{colour}]{row.status:<11}",
         }
         if row.number not in self._tasks:
             self._tasks[row.number] = self._progress.add_task("", total=1.0, **fields)
@@ -85,7 +85,8 @@ class View:
 
     def table(self, rows: list[Row]) -> None:
         """The end: every run with its machine, times and file."""
-        table = Table("run", "photo", "machine", "queue", "execute", "upload", "file", box=None, pad_edge=False)
+        table = Table("run", "photo", "machine", "queue", "execute", "upload", box=None, pad_edge=False)
+        table.add_column("file", overflow="fold")
         for row in rows:
             times = (f"{seconds:.2f} s" for seconds in (row.queue_s, row.execute_s, row.upload_s))
             table.add_row(str(row.number), row.photo, row.machine, *times, row.wrong or row.file)
