@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 
 from comfy_core.errors import OutOfMemory

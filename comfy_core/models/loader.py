@@ -20,6 +20,10 @@ from comfy_core.errors import ModelRefused
 from comfy_core.models import rrdbnet, srvgg
 
 StateDict = dict[str, torch.Tensor]
+UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, OSError, EOFError),
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError),  # what a damaged pickle makes torch raise
+)
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict")
 
 
@@ -48,7 +52,7 @@ def read_weights(path: Path) -> StateDict:
         if path.suffix.lower() in (".safetensors", ".sft"):
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise ModelRefused(f"{path.name} is not a readable weights file: {str(error)[:300]}") from error
     return _unwrapped(loaded, path.name)
 

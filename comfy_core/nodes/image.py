@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import secrets
 from typing import Any, ClassVar
 
@@ -31,7 +32,8 @@ class LoadImage(BuiltIn):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
         """Inputs."""
-        return {"required": {"image": (cls.services.folders.input_names(), {"image_upload": True})}}
+        names = [name for name in cls.services.folders.input_names() if is_picture(name)]
+        return {"required": {"image": (names, {"image_upload": True})}}
 
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The picture right side up, and 1 - alpha as mask."""
@@ -51,6 +53,11 @@ class LoadImage(BuiltIn):
         except (ExecutorError, OSError):
             found = False
         return True if found else f"Invalid image file: {image}"
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends like an image's."""
+    return (mimetypes.guess_type(name)[0] or "").startswith("image/")
 
 
 class SaveImage(BuiltIn):

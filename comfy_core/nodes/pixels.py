@@ -76,6 +76,10 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
     """Each frame of an IMAGE as an 8-bit picture, values truncated. Raises InputRefused for what is no IMAGE."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4:
         raise InputRefused(f"an image has four dimensions, not {getattr(images, 'ndim', type(images).__name__)}")
+    return _pictures(images)
+
+
+def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
     for frame in images:
         values = np.clip(frame.cpu().float().numpy() * 255.0, 0, 255).astype(np.uint8)
         yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from aiohttp import web
 
