@@ -68,8 +68,15 @@ class Worker:
             while True:
                 item = self._queue.take(IDLE_POLL_S)
                 if item is not None:
-                    self._one(item, runner.run)
+                    self._guarded(item, runner.run)
                 self._tidy(busy=item is not None)
+
+    def _guarded(self, item: Item, run: Callable[[Any], Result]) -> None:
+        try:
+            self._one(item, run)
+        except Exception:
+            log.exception("a prompt could not be brought to its end", prompt_id=item.prompt_id)
+            self._queue.done()
 
     def _one(self, item: Item, run: Callable[[Any], Result]) -> None:
         reporter = self._reporter = Reporter(item, self._post)

@@ -211,7 +211,7 @@ class _Execution:
             spec = self._spec(node_id)
             arguments = gather(spec, node_id, self._around, self._made.get)
             await self._call(node_id, spec, arguments)
-        except Exception as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's
             self._fail(node_id, arguments, error)
         finally:
             scope.reset(token)
@@ -270,7 +270,7 @@ class _Execution:
         circle = self._order.cycle()
         self._fail(circle[0], {}, GraphFault(f"Dependency cycle detected: {' -> '.join(circle[:20])}"))
 
-    def _fail(self, node_id: str, arguments: Arguments, error: Exception) -> None:
+    def _fail(self, node_id: str, arguments: Arguments, error: BaseException) -> None:
         self._result.status = "interrupted" if isinstance(error, Interrupted) else "error"
         self._result.failure = Failure(
             node_id,

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 BACKLOG_AT_MOST = 100_000
+SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
 
 
@@ -105,5 +106,13 @@ class Hub:
 
 
 def encode(event: str, data: Any) -> str:
-    """A message as text; values JSON does not have are written as Python shows them."""
-    return json.dumps({"type": event, "data": data}, default=str)
+    """A message as text. What JSON does not have (a node may show anything) is written as Python shows it."""
+    try:
+        return dumps({"type": event, "data": data})
+    except (TypeError, ValueError, RecursionError):
+        return dumps({"type": event, "data": {"unreadable": repr(data)[:SHOWN_CHARACTERS]}})
+
+
+def dumps(data: Any) -> str:
+    """JSON of something that node classes had a hand in."""
+    return json.dumps(data, default=str, skipkeys=True)

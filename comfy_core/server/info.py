@@ -12,6 +12,7 @@ from aiohttp import web
 
 from comfy_core.config import VERSION, Settings
 from comfy_core.memory import free_of
+from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE
 
 MIB = 1024 * 1024
@@ -21,14 +22,14 @@ async def object_info(request: web.Request) -> web.Response:
     """Every node class."""
     registry = request.app[STATE].registry
     described = {class_type: registry.describe(class_type) for class_type in registry}
-    return web.json_response({name: entry for name, entry in described.items() if entry is not None})
+    return web.json_response({name: entry for name, entry in described.items() if entry is not None}, dumps=dumps)
 
 
 async def object_info_of(request: web.Request) -> web.Response:
     """One node class, or an empty object."""
     name = request.match_info["class_type"]
     entry = request.app[STATE].registry.describe(name)
-    return web.json_response({} if entry is None else {name: entry})
+    return web.json_response({} if entry is None else {name: entry}, dumps=dumps)
 
 
 async def system_stats(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE, read_object
 
 
@@ -28,12 +29,12 @@ async def get_history(request: web.Request) -> web.Response:
     """A window of the history."""
     most, offset = _whole(request, "max_items"), _whole(request, "offset")
     entries = request.app[STATE].history.window(most, -1 if offset is None else offset)
-    return web.json_response(entries)
+    return web.json_response(entries, dumps=dumps)
 
 
 async def get_history_of(request: web.Request) -> web.Response:
     """One prompt's entry, or an empty object."""
-    return web.json_response(request.app[STATE].history.get(request.match_info["prompt_id"]))
+    return web.json_response(request.app[STATE].history.get(request.match_info["prompt_id"]), dumps=dumps)
 
 
 async def post_history(request: web.Request) -> web.Response:

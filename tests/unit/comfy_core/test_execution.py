@@ -9,7 +9,7 @@ import time
 import pytest
 
 from comfy_core.graph.order import RunOrder
-from tests.unit.comfy_core.two_line_nodes import Bench, chain, n
+from tests.unit.comfy_core.two_line_nodes import INT, Bench, chain, n, node
 
 
 def test_sources_run_before_what_needs_them_and_the_output_shows_the_sum() -> None:
@@ -216,3 +216,18 @@ def test_the_graph_imports_no_torch() -> None:
     script = "import sys, comfy_core.graph.execute, comfy_core.graph.validate; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), RecursionError("deep"), MemoryError()])
+def test_whatever_a_node_raises_is_its_error(raised: BaseException) -> None:
+    """Even a node that calls sys.exit ends only its run."""
+
+    def give_up(_: object, v: int) -> None:
+        raise raised
+
+    bench = Bench()
+    bench.library["Raise"] = node(give_up, {"required": {"v": ("INT", INT)}}, ("INT",))
+    result, _ = bench.run({"r": n("Raise", v=1), "out": n("Show", v=["r", 0])})
+    assert result.failure is not None
+    assert result.failure.exception_type == type(raised).__name__
+    assert bench.run({"out": n("Show", v=1)})[0].status == "success"
