@@ -32,7 +32,8 @@ from orchestrator.wire import Delivery, Page, Webhook, WebhookCreate, WebhookSec
 MOST_ENDPOINTS: Final = 50
 
 DeliveryState = Annotated[
-    Literal["pending", "delivered", "dead"] | None, Parameter(description="Only deliveries in this state.")
+    Literal["pending", "delivered", "dead"] | None,
+    Parameter(query="state", description="Only deliveries in this state."),
 ]
 RunFilter = Annotated[UUID | None, Parameter(description="Only deliveries about this run.")]
 
@@ -148,11 +149,11 @@ async def list_deliveries(
     cursor: Cursor = None,
     limit: Limit = 20,
     run_id: RunFilter = None,
-    state: DeliveryState = None,
+    in_state: DeliveryState = None,  # `state` is Litestar's own word
 ) -> Page[Delivery]:
     """Every message, newest first, with what came of its last try."""
     found = await store.deliveries(
-        db, principal.organisation_id, before=decode_cursor(cursor), limit=limit + 1, run_id=run_id, state=state
+        db, principal.organisation_id, before=decode_cursor(cursor), limit=limit + 1, run_id=run_id, state=in_state
     )
     return page_of(found, limit)
 
