@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,9 +63,10 @@ def _fill(prefix: str, width: int, height: int) -> str:
 
 def _next_counter(folder: Path, stem: str) -> int:
     start = f"{stem}_"
-    taken = [
-        int(found[1])
-        for entry in folder.iterdir()
-        if entry.name.startswith(start) and (found := COUNTER.match(entry.name, len(stem)))
-    ]
+    with os.scandir(folder) as entries:
+        taken = [
+            int(found[1])
+            for entry in entries
+            if entry.name.startswith(start) and (found := COUNTER.match(entry.name, len(stem)))
+        ]
     return max(taken, default=0) + 1
