@@ -19,6 +19,7 @@ from litestar.response import Stream
 from orchestrator import wire
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
+from orchestrator.api.webhooks import refuse_url
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
@@ -57,6 +58,8 @@ async def create(
         errors = await _missing_files(db, files, principal.organisation_id, data.inputs)
     if errors:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
+    if data.webhook_url is not None:
+        refuse_url("webhook_url", data.webhook_url, allow_private=config.webhook_private)
     run = _new_run(data, principal, config, target)
     await queue.add(run)
     location = f"/api/v1/runs/{run.id}"
