@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+from aiohttp import web
 
 from orchestrator import wire
 from orchestrator.config import Config
 from orchestrator.loops import notify as notify_module
 from orchestrator.loops.notify import PER_RECEIVER, Notify
 from orchestrator.runs.state import Cancel
-from orchestrator.runs.webhooks import webhook_secret
+from orchestrator.runs.webhooks import ping_body, signed_headers, webhook_secret
 from orchestrator.store import ids, webhooks
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
@@ -389,3 +392,29 @@ async def dead_message(db: Database, organisation: str, endpoint_id: str) -> tup
         endpoint_id,
     )
     return run_id, outbox_id
+
+
+async def test_the_receiver_in_the_documentation_works(api: httpx.AsyncClient, make: Make) -> None:
+    """The Python receiver of docs/API/webhooks.md takes a signed message, refuses a forged one, and knows repeats."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "API" / "webhooks.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    seen: set[str] = set()
+    secret = webhook_secret(MASTER, "docs", 1)
+    runner = web.AppRunner(names["receiver"](secret, seen), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/comfyfleet"
+    body = ping_body("docs", datetime.now(UTC))
+    good = signed_headers(secret, "msg_1", datetime.now(UTC), body)
+    forged = signed_headers(webhook_secret(b"guess", "docs", 1), "msg_2", datetime.now(UTC), body)
+    try:
+        async with httpx.AsyncClient() as client:
+            codes = [(await client.post(url, content=body, headers=headers)).status_code for headers in (good, forged)]
+            again = await client.post(url, content=body, headers=good)
+        hook = await make(url)
+        told = (await api.post(f"/api/v1/webhooks/{hook['id']}/test")).json()
+    finally:
+        await runner.cleanup()
+    assert (codes, again.status_code, seen) == ([204, 401], 204, {"msg_1"})
+    assert told["response_code"] == 401  # another secret than this receiver's
