@@ -51,29 +51,26 @@ def _database_away(request: AnyRequest, _error: DatabaseUnavailable) -> Response
     return _page_of(request, 503, "Unavailable", "The database cannot be reached now. Reload in a moment.")
 
 
-_pages = Router(
-    "/",
-    route_handlers=[*pages.handlers, *actions.handlers, stream.stream_page],
-    dependencies={"desk": Provide(provide_desk)},
-    guards=[requires("viewer")],
-)
-_static = create_static_files_router(
-    "/dashboard/static",
-    directories=[STATIC],
-    opt=PUBLIC,
-    include_in_schema=False,
-    cache_control=CacheControlHeader(public=True, max_age=YEAR_S, immutable=True),
-)
+HANDLERS: Final[dict[Any, Any]] = {
+    Unauthorized: _to_the_door,
+    ApiProblem: _problem,
+    HTTPException: _framework,
+    DatabaseUnavailable: _database_away,
+}
 routes: Final = [
     Router(
         "/",
-        route_handlers=[_pages, *session.handlers],
-        exception_handlers={
-            Unauthorized: _to_the_door,
-            ApiProblem: _problem,
-            HTTPException: _framework,
-            DatabaseUnavailable: _database_away,
-        },
+        route_handlers=[*pages.handlers, *actions.handlers, stream.stream_page],
+        dependencies={"desk": Provide(provide_desk)},
+        guards=[requires("viewer")],
+        exception_handlers=HANDLERS,
     ),
-    _static,
+    Router("/", route_handlers=session.handlers, exception_handlers=HANDLERS),
+    create_static_files_router(
+        "/dashboard/static",
+        directories=[STATIC],
+        opt=PUBLIC,
+        include_in_schema=False,
+        cache_control=CacheControlHeader(public=True, max_age=YEAR_S, immutable=True),
+    ),
 ]
