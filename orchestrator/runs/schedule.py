@@ -169,8 +169,15 @@ def explain(reasons: Sequence[tuple[str, str]], total: int) -> str:
         return "every machine that can run it is busy"
     common = {reason for _, reason in reasons}
     if len(common) == 1:
-        reason = common.pop()
-        return f"no machine {reason}" if not reason.startswith("has no ") else f"no machine has {reason[7:]}"
+        return _of_all(common.pop())
     named = "; ".join(f"{name} {reason}" for name, reason in reasons[:5])
     more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
     return f"none of {total} machines can run it: {named}{more}"
+
+
+def _of_all(reason: str) -> str:
+    """What one machine lacks, said of every machine."""
+    for said_of_one, said_of_all in (("has no ", "has "), ("lacks ", "has "), ("is not ", "is ")):
+        if reason.startswith(said_of_one):
+            return f"no machine {said_of_all}{reason.removeprefix(said_of_one)}"
+    return f"every machine {reason}"

@@ -109,6 +109,9 @@ def test_the_reason_is_for_people() -> None:
     """No machines, one lack shared by all, several lacks, and everybody busy each read differently."""
     assert explain([], 0).startswith("no machine is registered")
     assert explain([("a", "has no node X"), ("b", "has no node X")], 2) == "no machine has node X"
+    assert explain([("a", "lacks the label gpu=4090")], 1) == "no machine has the label gpu=4090"
+    assert explain([("a", "is not connected")], 1) == "no machine is connected"
+    assert explain([("a", "is draining")], 1) == "every machine is draining"
     mixed = explain([("a", "has no node X"), ("b", "is draining")], 2)
     assert mixed == "none of 2 machines can run it: a has no node X; b is draining"
     assert explain([], 3) == "every machine that can run it is busy"
