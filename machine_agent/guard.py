@@ -1,4 +1,6 @@
-"""Keeps input URLs given by users away from this machine's own network. It knows addresses, not files.
+"""Keeps input URLs given by users away from this machine's own network. It knows URLs, not files.
+
+Which addresses are public is decided in `drivers/egress.py`, the same for the agent and the orchestrator.
 
 The check stands where the connection is made: the resolver hands out only public addresses, and those very
 addresses are connected to, so a name cannot point elsewhere a moment later. Addresses written in the URL do
@@ -7,15 +9,13 @@ not pass through a resolver and are checked with the URL, on every redirect.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from drivers.egress import literal_address, why_refused
 
 
 class Forbidden(OSError):
@@ -24,8 +24,7 @@ class Forbidden(OSError):
 
 def is_public(text: str) -> bool:
     """Whether an address is on the public internet; addresses that wrap another are judged by that one."""
-    address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return why_refused(text) is None
 
 
 def check_url(url: URL, *, allow_private: bool) -> None:
@@ -36,11 +35,8 @@ def check_url(url: URL, *, allow_private: bool) -> None:
         raise Forbidden("a URL with a user name in it is not fetched")
     if allow_private:
         return
-    try:
-        public = is_public(url.host)
-    except ValueError:
-        return  # a name: the resolver decides
-    if not public:
+    address = literal_address(url.host)  # None for a name: the resolver decides
+    if address is not None and not is_public(address):
         raise Forbidden(f"{url.host} is not a public address")
 
 
@@ -63,14 +59,3 @@ class PublicResolver(AbstractResolver):
     async def close(self) -> None:
         """Nothing is held."""
         await self._inner.close()
-
-
-def _unwrapped(address: _Address) -> _Address:
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address.teredo is not None:
-        inner = address.teredo[1]
-    if inner is None and address in _NAT64:
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return inner or address
