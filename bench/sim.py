@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -56,23 +55,18 @@ class Agent:
             hello = Hello(PROTOCOL, "bench", self._slots, Inventory(node_classes=NODES), [])
             await socket.send(msgspec.json.encode(hello).decode())
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._receive(socket))
+                group.create_task(self._receive(socket, group))
                 group.create_task(self._report(http))
 
-    async def _receive(self, socket: ClientConnection) -> None:
+    async def _receive(self, socket: ClientConnection, group: asyncio.TaskGroup) -> None:
         decode = msgspec.json.Decoder(ServerFrame).decode
-        beats: asyncio.Task[None] | None = None
         async for message in socket:
             frame = decode(message)
             if isinstance(frame, Welcome):
-                beats = asyncio.create_task(self._beat(socket, frame.beat_s))
+                group.create_task(self._beat(socket, frame.beat_s))
                 self.connected.set()
             elif isinstance(frame, Assign):
                 self._take(frame.job)
-        if beats is not None:
-            beats.cancel()
-            with suppress(asyncio.CancelledError):
-                await beats
 
     async def _beat(self, socket: ClientConnection, every_s: float) -> None:
         while True:

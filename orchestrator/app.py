@@ -17,21 +17,31 @@ from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Scope
 from msgspec import Struct
 
-from orchestrator import engine, first_admin
-from orchestrator.api import agent, deployments, grants, health, keys, machines, problems, runs, webhooks, workflows
+from orchestrator import dashboard, engine, first_admin
+from orchestrator.api import (
+    agent,
+    deployments,
+    grants,
+    health,
+    keys,
+    machines,
+    problems,
+    runs,
+    schema,
+    webhooks,
+    workflows,
+)
 from orchestrator.api import auth as auth_api
 from orchestrator.api import files as files_api
-from orchestrator.api.agent import Credentials
-from orchestrator.auth import Authenticate, Authenticator, Principal
+from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
+from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
 from orchestrator.store.db import Database, DatabaseUnavailable
@@ -41,7 +51,21 @@ from orchestrator.store.migrate import migrate
 
 log = structlog.get_logger("app")
 
-MODULES: Final = (health, auth_api, keys, machines, workflows, deployments, files_api, grants, runs, agent, webhooks)
+MODULES: Final = (
+    health,
+    schema,
+    auth_api,
+    keys,
+    machines,
+    workflows,
+    deployments,
+    files_api,
+    grants,
+    runs,
+    agent,
+    webhooks,
+    dashboard,
+)
 DATABASE_PATIENCE_S: Final = 60.0
 
 
@@ -57,22 +81,11 @@ class Services(Struct):
     queue: Queue
     ledger: Ledger
     fleet: Fleet
-    credentials: Credentials
+    parts: Parts
     on_machine_changed: Callable[[str], None]
 
 
-INJECTED: Final = (
-    "config",
-    "db",
-    "auth",
-    "files",
-    "hub",
-    "queue",
-    "ledger",
-    "fleet",
-    "credentials",
-    "on_machine_changed",
-)
+INJECTED: Final = tuple(name for name in Services.__struct_fields__ if name != "secret")
 
 
 def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
@@ -96,7 +109,8 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
         return_dto=None,
         dependencies={**{name: _provided(name) for name in INJECTED}, "principal": _principal()},
         request_max_body_size=config.max_body,
-        openapi_config=_openapi(),
+        openapi_config=schema.openapi_config(),
+        template_config=dashboard.template_config(),
         state=State({"draining": asyncio.Event(), "config": config}),
     )
     return Litestar.from_config(app_config)
@@ -113,21 +127,22 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     await first_admin.ensure(db, config, up_file)
     files = Files(config, secret)
     await files.open()
-    parts = await engine.start(config, db, dsn, secret, files, stack)
+    running = await engine.start(config, db, dsn, secret, files, stack)
+    parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db))
     services = Services(
         config=config,
         secret=secret,
         db=db,
         auth=Authenticator(config, secret, db),
         files=files,
-        hub=parts.hub,
-        queue=parts.queue,
-        ledger=parts.ledger,
-        fleet=parts.fleet,
-        credentials=Credentials(db),
-        on_machine_changed=lambda _machine_id: parts.machine_bell.ring(),
+        hub=running.hub,
+        queue=running.queue,
+        ledger=running.ledger,
+        fleet=running.fleet,
+        parts=parts,
+        on_machine_changed=lambda _machine_id: running.machine_bell.ring(),
     )
-    for loop in [*parts.loops, *_loops(services)]:
+    for loop in [*running.loops, *_loops(services)]:
         _keep_running(run_for_ever(loop), loop.name, stack)
     return services
 
@@ -183,21 +198,3 @@ def _principal() -> Provide:
         return principal
 
     return Provide(provide, sync_to_thread=False)
-
-
-def _openapi() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="ComfyFleet",
-        version="1",
-        summary="Runs ComfyUI workflows on a team's own GPUs",
-        path="/",
-        render_plugins=[],
-        components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(
-                    type="http", scheme="bearer", description="An API key (cf_...) or an access token from /auth/login."
-                )
-            }
-        ),
-        security=[{"bearer": []}],
-    )

@@ -25,7 +25,7 @@ from msgspec import Struct
 from orchestrator.config import Config
 from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_key
 from orchestrator.errors import Forbidden, TooMany, Unauthorized
-from orchestrator.store import keys, users
+from orchestrator.store import keys, machines, users
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
 from orchestrator.wire import Role, Tokens
@@ -65,7 +65,8 @@ class Principal(Struct, frozen=True):
 def requires(role: Role) -> Guard:
     """A guard that lets pass who ranks at least as high as role; raises Forbidden."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    # async, since Litestar runs a synchronous guard in a thread
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         principal: Principal = connection.scope["user"]
         if not principal.may(role):
             raise Forbidden(f"this needs the role {role} or higher; the credential has {principal.role}")
@@ -265,6 +266,27 @@ class Authenticator:
         if used:
             await keys.touch(self._db, used)
         return False
+
+
+class MachineCredentials:
+    """Which machine an agent's credential stands for, remembered for a few seconds."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: dict[bytes, tuple[float, str]] = {}
+
+    async def machine(self, credential: str) -> str | None:
+        """The machine's id, or None."""
+        name, now = digest(credential), time.monotonic()
+        known = self._known.get(name)
+        if known is not None and known[0] > now:
+            return known[1]
+        machine = await machines.by_credential(self._db, name)
+        if machine is None:
+            self._known.pop(name, None)
+            return None
+        self._known[name] = (now + REMEMBER_S, machine.id)
+        return machine.id
 
 
 def cookie_is_secure(config: Config) -> bool:

@@ -33,12 +33,13 @@ from orchestrator.auth import PUBLIC
 from orchestrator.errors import BadRequest, Gone, Unauthorized
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet, Link
+from orchestrator.live.parts import Parts
 from orchestrator.runs.state import Refusal, Reported, Step
 from orchestrator.store import fleet as fleet_store
 from orchestrator.store import machines
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.ids import digest, token
-from orchestrator.store.ledger import Change, Ledger
+from orchestrator.store.ledger import Change
 
 log = structlog.get_logger("agents")
 
@@ -137,11 +138,9 @@ async def _converse(socket: WebSocket[Any, Any, State], fleet: Fleet, joined: Li
     tags=["agents"],
     responses=documented(400, 413),
 )
-async def update_run(
-    request: Request[Any, Any, State], db: Database, ledger: Ledger, files: Files, credentials: Credentials
-) -> UpdateRunReply:
+async def update_run(request: Request[Any, Any, State], parts: Parts) -> UpdateRunReply:
     """Events of any number of attempts, each attempt's in sequence; answered with verdicts after the commit."""
-    machine_id = await credentials.machine(_bearer(request.headers))
+    machine_id = await parts.credentials.machine(_bearer(request.headers))
     if machine_id is None:
         raise Unauthorized("the agent's credential is unknown: enrol the machine again")
     try:
@@ -150,8 +149,8 @@ async def update_run(
         raise invalid(str(error)) from error
     except msgspec.DecodeError as error:
         raise BadRequest(str(error), code="malformed_json") from error
-    lacking = await _lacking_files(db, files, update.events)
-    answers = await ledger.change_all([_change(event, lacking) for event in update.events])
+    lacking = await _lacking_files(parts.db, parts.files, update.events)
+    answers = await parts.ledger.change_all([_change(event, lacking) for event in update.events])
     return UpdateRunReply([_result(event, answer) for event, answer in zip(update.events, answers, strict=True)])
 
 
@@ -183,29 +182,6 @@ def _result(event: Event, answer: Step | Refusal) -> EventResult:
     if isinstance(answer, Step):
         return EventResult(event.attempt_id, event.seq, "applied")
     return EventResult(event.attempt_id, event.seq, answer.verdict, answer.stop, answer.reason)
-
-
-class Credentials:
-    """Which machine an agent's credential stands for, remembered for a few seconds."""
-
-    REMEMBER_S: Final = 10.0
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._known: dict[bytes, tuple[float, str]] = {}
-
-    async def machine(self, credential: str) -> str | None:
-        """The machine's id, or None."""
-        name, now = digest(credential), asyncio.get_running_loop().time()
-        known = self._known.get(name)
-        if known is not None and known[0] > now:
-            return known[1]
-        machine = await machines.by_credential(self._db, name)
-        if machine is None:
-            self._known.pop(name, None)
-            return None
-        self._known[name] = (now + self.REMEMBER_S, machine.id)
-        return machine.id
 
 
 routes = [enrol, link, update_run]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,7 @@ from orchestrator.config import Config
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.hub import Hub, Subscription, TooSlow
+from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.live.shown import signed_outputs
 from orchestrator.runs import inputs
@@ -48,49 +49,49 @@ RECHECK_S: Final = 2.0
     responses=documented(400, 403, 404, 413),
 )
 async def create(
-    data: wire.RunCreate, principal: Principal, db: Database, config: Config, queue: Queue, files: Files
+    data: wire.RunCreate, request: Request[Principal, Any, State], parts: Parts
 ) -> Response[wire.RunAccepted]:
     """202: the run is stored and will end exactly once, whatever is restarted meanwhile."""
-    target = await _target(data, principal, db)
-    specs = msgspec.convert(target.requirements.get("inputs", []), list[wire.InputSpec])
+    principal = request.user
+    target = await _target(data, principal, parts.queue)
+    specs = msgspec.convert(target.inputs, list[wire.InputSpec])
     errors = inputs.check(data.inputs, specs)
     if not errors:
-        errors = await _missing_files(db, files, principal.organisation_id, data.inputs)
+        errors = await _missing_files(parts, principal.organisation_id, data.inputs)
     if errors:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if data.webhook_url is not None:
-        refuse_url("webhook_url", data.webhook_url, allow_private=config.webhook_private)
-    run = _new_run(data, principal, config, target)
-    await queue.add(run)
+        refuse_url("webhook_url", data.webhook_url, allow_private=parts.config.webhook_private)
+    run = _new_run(data, principal, parts.config, target)
+    await parts.queue.add(run)
     location = f"/api/v1/runs/{run.id}"
-    accepted = wire.RunAccepted(run.id, "not-started", config.base_url + location)
+    accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
     return Response(accepted, status_code=202, headers={"Location": location})
 
 
-async def _target(data: wire.RunCreate, principal: Principal, db: Database) -> runs.Target:
+async def _target(data: wire.RunCreate, principal: Principal, queue: Queue) -> runs.Target:
     if (data.deployment_id is None) == (data.version_id is None):
         errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
         raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
-    field = "deployment_id" if data.deployment_id is not None else "version_id"
+    kind: Literal["deployment", "version"] = "version" if data.deployment_id is None else "deployment"
+    field = f"{kind}_id"
     try:
         wanted = str(UUID(data.deployment_id or data.version_id or ""))
     except ValueError:
         raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
-    if field == "version_id" and not principal.may("developer"):
+    if kind == "version" and not principal.may("developer"):
         raise Invalid("this role runs deployments only", errors=[FieldError(field, "use deployment_id")])
-    find = runs.target_of_deployment if field == "deployment_id" else runs.target_of_version
-    target = await find(db, principal.organisation_id, wanted)
+    target = await queue.target(runs.Wanted(principal.organisation_id, wanted, kind))
     if target is None:
-        what = field.removesuffix("_id")
-        raise NotFound(f"there is no {what} {wanted}", code=f"{what}_not_found")
+        raise NotFound(f"there is no {kind} {wanted}", code=f"{kind}_not_found")
     return target
 
 
-async def _missing_files(db: Database, files: Files, organisation_id: str, values: dict[str, Any]) -> list[FieldError]:
+async def _missing_files(parts: Parts, organisation_id: str, values: dict[str, Any]) -> list[FieldError]:
     wanted = inputs.file_ids(values)
     if not wanted:
         return []
-    found = await files.resolve(db, organisation_id, wanted)
+    found = await parts.files.resolve(parts.db, organisation_id, wanted)
     return [
         FieldError("inputs", f"there is no file {file_id}", "file_not_found")
         for file_id in wanted

@@ -17,14 +17,24 @@ class Queue:
         self._db = db
         self._woken = woken
         self._writer: Writer[runs.NewRun, RunId] = Writer(self._insert)
+        self._reader: Writer[runs.Wanted, runs.Target | None] = Writer(self._look_up)
 
     def start(self) -> None:
         """Begin to take runs."""
         self._writer.start()
+        self._reader.start()
 
     async def stop(self) -> None:
         """End; runs that are not yet committed are refused."""
+        await self._reader.stop()
         await self._writer.stop()
+
+    async def target(self, wanted: runs.Wanted) -> runs.Target | None:
+        """What a run shall be of, as it is now; look-ups that wait share a query."""
+        return await self._reader.put(wanted)
+
+    async def _look_up(self, wanted: list[runs.Wanted]) -> list[runs.Target | None]:
+        return await runs.targets(self._db, wanted)
 
     async def add(self, run: runs.NewRun) -> RunId:
         """Queue a run; once this returns it is durable and will end exactly once."""

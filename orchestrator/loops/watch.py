@@ -16,7 +16,8 @@ from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
 BATCH: Final = 500
-DEADLINE_GRACE_S: Final = 5.0
+DEADLINE_GRACE_S: Final = 15.0
+UPLOAD_S: Final = 2 * 3600.0
 MESSAGES: Final = {
     "machine_lost": "the machine was not heard of until its lease ran out",
     "not_claimed": "the machine did not claim the attempt in time",
@@ -40,7 +41,7 @@ class Watch:
         extended = await store.tick_clock(self._db, max(3 * self._config.poll_s, self._config.lease_s / 3))
         if extended:
             return False
-        overdue = await store.overdue(self._db, DEADLINE_GRACE_S, BATCH)
+        overdue = await store.overdue(self._db, DEADLINE_GRACE_S, UPLOAD_S, BATCH)
         await self._ledger.apply([Change(found.run_id, _event(found)) for found in overdue])
         self._ticks += 1
         if self._ticks % 10 == 1:

@@ -143,23 +143,31 @@ async def tick_clock(db: Database, longest_gap_s: float) -> float:
     return float(gap)
 
 
-async def overdue(db: Database, grace_s: float, limit: int) -> list[Overdue]:
-    """Open attempts past their claim, their deadline by grace_s (the agent acts first), or their machine's lease."""
+async def overdue(db: Database, grace_s: float, upload_s: float, limit: int) -> list[Overdue]:
+    """Open attempts past their claim, their deadline, or their machine's lease.
+
+    The agent acts on a deadline first, so grace_s is added; while it uploads, upload_s, since the deadline is that of
+    executing.
+    """
     rows = await db.fetch(
         """
-        select a.id, a.run_id,
-               case when a.state = 'claimed' and a.deadline + make_interval(secs => $2) < now() then 'timed_out'
-                    when b.lease_until is null or b.lease_until < now() then 'machine_lost'
-                    else 'not_claimed' end as why
-        from attempts a left join machine_beats b on b.machine_id = a.machine_id
-        where a.state <> 'ended'
-              and ((a.state = 'claimed' and a.deadline + make_interval(secs => $2) < now())
-                   or b.lease_until is null or b.lease_until < now()
-                   or (a.state = 'placed' and a.claim_until < now()))
+        with seen as (
+          select a.id, a.run_id, a.state,
+                 a.deadline < now() - make_interval(
+                   secs => case when r.status = 'uploading' then $3::float8 else $2::float8 end) as late,
+                 coalesce(b.lease_until < now(), true) as lost, a.claim_until < now() as unclaimed
+          from attempts a join runs r on r.id = a.run_id left join machine_beats b on b.machine_id = a.machine_id
+          where a.state <> 'ended'
+        )
+        select id, run_id, case when state = 'claimed' and late then 'timed_out'
+                                when lost then 'machine_lost' else 'not_claimed' end as why
+        from seen a
+        where (state = 'claimed' and late) or lost or (state = 'placed' and unclaimed)
         order by a.id limit $1
         """,
         limit,
         grace_s,
+        upload_s,
     )
     return [Overdue(AttemptId(str(row["id"])), RunId(str(row["run_id"])), row["why"]) for row in rows]
 

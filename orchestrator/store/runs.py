@@ -5,7 +5,7 @@ Every reader's query filters by organisation. It knows no rule of a run's life.
 
 from __future__ import annotations
 
-from typing import Any, Final, LiteralString
+from typing import Any, Final, Literal, LiteralString
 
 from asyncpg import Record
 from msgspec import Struct
@@ -60,7 +60,7 @@ class Target(Struct, frozen=True):
     deployment_id: str | None
     machine_id: str | None
     pool: dict[str, str]
-    requirements: dict[str, Any]
+    inputs: list[dict[str, Any]]
 
 
 _INSERT: Final[LiteralString] = """
@@ -91,33 +91,39 @@ async def insert(db: Database, runs: list[NewRun]) -> list[RunId]:
     return [run.id for run in runs]
 
 
-async def target_of_deployment(db: Database, organisation_id: str, deployment_id: str) -> Target | None:
-    """The live deployment's target, or None when the organisation has no such deployment."""
-    row = await db.fetchrow(
-        """
-        select d.workflow_id, d.version_id, d.id as deployment_id, d.machine_id, d.pool, v.requirements
-        from deployments d join workflow_versions v on v.id = d.version_id
-        where d.id = $1 and d.organisation_id = $2 and d.deleted_at is null
-        """,
-        deployment_id,
-        organisation_id,
-    )
-    return _target(row) if row else None
+class Wanted(Struct, frozen=True):
+    """A look-up of what a run shall be of; ids are well-formed."""
+
+    organisation_id: str
+    id: str
+    kind: Literal["deployment", "version"]
 
 
-async def target_of_version(db: Database, organisation_id: str, version_id: str) -> Target | None:
-    """The version itself as a target, on any machine, or None when the organisation has no such version."""
-    row = await db.fetchrow(
+async def targets(db: Database, wanted: list[Wanted]) -> list[Target | None]:
+    """The live deployments' or versions' targets, in order; None where the organisation has no such thing."""
+    rows = await db.fetch(
         """
-        select v.workflow_id, v.id as version_id, null::uuid as deployment_id, null::uuid as machine_id,
-               '{}'::jsonb as pool, v.requirements
-        from workflow_versions v join workflows w on w.id = v.workflow_id
-        where v.id = $1 and v.organisation_id = $2 and w.deleted_at is null
+        select w.place, d.workflow_id, d.version_id, d.id as deployment_id, d.machine_id, d.pool,
+               v.requirements -> 'inputs' as inputs
+        from unnest($1::int[], $2::uuid[], $3::uuid[]) as w(place, organisation_id, id)
+        join deployments d on d.id = w.id and d.organisation_id = w.organisation_id and d.deleted_at is null
+        join workflow_versions v on v.id = d.version_id
+        union all
+        select w.place, v.workflow_id, v.id, null, null, '{}', v.requirements -> 'inputs'
+        from unnest($4::int[], $5::uuid[], $6::uuid[]) as w(place, organisation_id, id)
+        join workflow_versions v on v.id = w.id and v.organisation_id = w.organisation_id
+        join workflows f on f.id = v.workflow_id and f.deleted_at is null
         """,
-        version_id,
-        organisation_id,
+        *_wanted_columns(wanted, "deployment"),
+        *_wanted_columns(wanted, "version"),
     )
-    return _target(row) if row else None
+    found = {row["place"]: _target(row) for row in rows}
+    return [found.get(place) for place in range(len(wanted))]
+
+
+def _wanted_columns(wanted: list[Wanted], kind: str) -> tuple[list[int], list[str], list[str]]:
+    chosen = [(place, one) for place, one in enumerate(wanted) if one.kind == kind]
+    return [place for place, _ in chosen], [one.organisation_id for _, one in chosen], [one.id for _, one in chosen]
 
 
 def _target(row: Record) -> Target:
@@ -127,7 +133,7 @@ def _target(row: Record) -> Target:
         deployment_id=_text(row["deployment_id"]),
         machine_id=_text(row["machine_id"]),
         pool=row["pool"],
-        requirements=row["requirements"],
+        inputs=row["inputs"] or [],
     )
 
 

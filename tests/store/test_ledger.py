@@ -174,12 +174,12 @@ async def test_leases_do_not_run_out_while_nobody_watches(db: Database, listenin
     attempt, _ = await place(listening.ledger, team, run)
     await fleet.beat(db, {team.machine_ids[0]: 1}, 10)
     await fleet.tick_clock(db, 5)
-    assert await fleet.overdue(db, 0, 10) == []
+    assert await fleet.overdue(db, 0, 0, 10) == []
     for table, column in (("machine_beats", "lease_until"), ("attempts", "claim_until"), ("watch_clock", "ticked_at")):
         await db.execute(f"update {table} set {column} = {column} - interval '1 hour'")
-    assert [found.attempt_id for found in await fleet.overdue(db, 0, 10)] == [attempt]
+    assert [found.attempt_id for found in await fleet.overdue(db, 0, 0, 10)] == [attempt]
     assert await fleet.tick_clock(db, 5) > 3500
-    assert await fleet.overdue(db, 0, 10) == []
+    assert await fleet.overdue(db, 0, 0, 10) == []
 
 
 async def test_the_head_of_the_queue_uses_its_index(db: Database) -> None:

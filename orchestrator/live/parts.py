@@ -1,0 +1,27 @@
+"""What the busiest handlers use, in one piece.
+
+Litestar resolves several injected parameters as tasks of a task group, which costs a busy route more than its own work;
+a single one is called directly. Routes that are not busy take what they need by name.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orchestrator.auth import MachineCredentials
+from orchestrator.config import Config
+from orchestrator.files import Files
+from orchestrator.live.queue import Queue
+from orchestrator.store.db import Database
+from orchestrator.store.ledger import Ledger
+
+
+class Parts(Struct):
+    """Shared by every request of the process."""
+
+    config: Config
+    db: Database
+    files: Files
+    queue: Queue
+    ledger: Ledger
+    credentials: MachineCredentials
