@@ -140,7 +140,7 @@ def demo_graph(passes: int) -> dict[str, Any]:
 
 def deploy_demo(fleet: Fleet) -> None:
     """Push and deploy the demo's workflow and store its photo."""
-    graph = demo_graph(passes=5)
+    graph = demo_graph(passes=3)
     with fleet.client() as client:
         made = client.post("/api/v1/workflows", json={"name": "Photo upscale", "api_graph": graph})
         assert made.status_code == 201, made.text
