@@ -18,7 +18,7 @@ import msgspec
 from client import errors
 
 T = TypeVar("T")
-TRIES = 5
+TRIES = 7  # over about 5 s: long enough for an orchestrator that restarts
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 BUSY = frozenset({429, 503})
 

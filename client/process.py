@@ -17,6 +17,7 @@ from pathlib import Path
 from client import leash
 
 LOG_LIMIT = 20_000_000
+LOG_LINE = 400  # characters of a line that a message quotes
 STEADY_S = 30.0
 LONGEST_PAUSE_S = 15.0
 
@@ -117,7 +118,7 @@ class Child:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(line[:LOG_LINE] for line in text.splitlines()[-lines:])
 
 
 def describe(code: int) -> str:
