@@ -16,6 +16,7 @@ import uvicorn
 from litestar import Litestar
 
 from orchestrator import log as logging_setup
+from orchestrator.api.schema import document
 from orchestrator.app import create_app
 from orchestrator.config import Config, from_environment
 from orchestrator.store.embedded import EmbeddedPostgres
@@ -35,6 +36,7 @@ class Server(uvicorn.Server):
         self._url = url
         self._port = port
         self._port_file = port_file
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell the port."""
@@ -49,10 +51,15 @@ class Server(uvicorn.Server):
             draft.replace(self._port_file)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM and SIGINT: end the streams first, then everything."""
+        """SIGTERM and SIGINT: end the streams first, then everything, as an orderly end (status 0).
+
+        A second SIGINT waits for nobody.
+        """
         log.info("stopping", signal=signal.Signals(sig).name)
-        self._loop.call_soon_threadsafe(self._app.state.draining.set)
-        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._app.state.draining.set)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _listen(config: Config) -> socket.socket:
@@ -111,9 +118,7 @@ async def _migrate(config: Config) -> int:
 
 def openapi_document() -> bytes:
     """The OpenAPI 3.1 document of the whole API, as indented JSON."""
-    app = create_app(Config())
-    document = msgspec.json.encode(app.openapi_schema.to_schema(), order="deterministic")
-    return msgspec.json.format(document, indent=2) + b"\n"
+    return document(create_app(Config()))
 
 
 def _arguments() -> argparse.ArgumentParser:

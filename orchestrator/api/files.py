@@ -204,9 +204,8 @@ def wanted_part(header: str | None, size: int) -> Part:
     return Part(start, end, partial=True)
 
 
-@route(
+@get(
     "/files/{file_id:uuid}/{name:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
     opt=PUBLIC,
     operation_id="download_file",
     summary="Download by signed URL",
@@ -223,10 +222,34 @@ async def download(
     files: Files,
 ) -> Response[Any]:
     """The bytes, or a part of them (Range), or a redirect to the object storage."""
+    file = await _signed_file(files, db, file_id, name, expires, signature)
+    return await _answer(request, files, file, name)
+
+
+@route("/files/{file_id:uuid}/{name:str}", http_method=HttpMethod.HEAD, opt=PUBLIC, include_in_schema=False)
+async def download_head(
+    file_id: UUID,
+    name: str,
+    expires: Expires,
+    signature: Signature,
+    request: Request[Any, Any, State],
+    db: Database,
+    files: Files,
+) -> Response[Any]:
+    """The same without the bytes."""
+    file = await _signed_file(files, db, file_id, name, expires, signature)
+    return await _answer(request, files, file, name)
+
+
+async def _signed_file(files: Files, db: Database, file_id: UUID, name: str, expires: int, signature: str) -> FileRow:
     files.check_signature("GET", str(file_id), name, expires, signature)
     file = await store.get(db, file_id)
     if file is None or not file.stored:
         raise NotFound(f"there is no file {file_id}", code="file_not_found")
+    return file
+
+
+async def _answer(request: Request[Any, Any, State], files: Files, file: FileRow, name: str) -> Response[Any]:
     elsewhere = files.direct_url(file)
     if elsewhere is not None:
         return Response(None, status_code=307, headers={"Location": elsewhere, "Cache-Control": "private, max-age=60"})
@@ -285,4 +308,5 @@ routes = [
     Router("/api/v1/files", route_handlers=[upload, get_file], tags=["files"]),
     put_granted,
     download,
+    download_head,
 ]
