@@ -130,7 +130,7 @@ def pretty(value: Any) -> str:
 
 def gpu(machine: MachineRow) -> str:
     """What a machine computes with, in a few words."""
-    gpus = machine.inventory.get("gpus") or []
+    gpus = [each for each in machine.inventory.get("gpus") or [] if each.get("kind") != "cpu"]
     if gpus:
         first = gpus[0]
         count = f"{len(gpus)} × " if len(gpus) > 1 else ""
@@ -138,7 +138,7 @@ def gpu(machine: MachineRow) -> str:
         memory = f", {vram / 2**30:.0f} GiB" if vram else ""
         return f"{count}{first.get('name', 'GPU')}{memory}"
     cores = machine.inventory.get("cpus") or 0
-    return f"CPU, {cores} cores" if cores else ""
+    return f"CPU, {cores} core{'s' if cores > 1 else ''}" if cores else ""
 
 
 def light(machine: MachineRow) -> str:
