@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -44,6 +45,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        # What stands now stays for ever: the collector need not walk it again and again in the middle of requests.
+        gc.collect()
+        gc.freeze()
         log.info("listening", url=self._url, port=self._port)
         if self._port_file is not None:
             draft = self._port_file.with_name(f"{self._port_file.name}.new")
@@ -90,6 +94,7 @@ def serve(config: Config, port_file: Path | None, up_file: Path | None) -> int:
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=32 * 1024 * 1024,
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
         access_log=False,
         log_config=None,

@@ -140,7 +140,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
         ledger=running.ledger,
         fleet=running.fleet,
         parts=parts,
-        on_machine_changed=lambda _machine_id: running.machine_bell.ring(),
+        on_machine_changed=lambda _machine_id: running.machine_changed(),
     )
     for loop in [*running.loops, *_loops(services)]:
         _keep_running(run_for_ever(loop), loop.name, stack)

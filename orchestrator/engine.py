@@ -42,6 +42,11 @@ class Engine(Struct):
     loops: list[Loop]
     machine_bell: Bell
 
+    def machine_changed(self) -> None:
+        """An operator changed a machine: connected agents learn it now."""
+        self.fleet.look()
+        self.machine_bell.ring()
+
 
 async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Files, stack: AsyncExitStack) -> Engine:
     """Build and start everything; the stack ends it in reverse order."""

@@ -138,6 +138,8 @@ class Fleet:
         self._holders: dict[AttemptId, Link] = {}
         self._beaten: set[MachineId] = set()
         self._measured: dict[tuple[MachineId, str], float] = {}
+        self._look = True
+        self._look_at = 0.0
         self.ledger: Ledger
 
     # What the dispatcher asks and tells
@@ -286,16 +288,23 @@ class Fleet:
             await self.ledger.change(Change(held[0], Lost(attempt_id, failure), link.organisation_id))
             self.release(attempt_id)
 
+    def look(self) -> None:
+        """Somebody changed a machine: the next tick looks at once instead of within a beat."""
+        self._look = True
+
     # The loop that renews leases and learns what operators changed
 
     async def tick(self) -> bool:
         """Renew the leases of machines that beat, look up what changed about machines, store measured speeds."""
         beaten, self._beaten = self._beaten & self._links.keys(), set()
+        now = asyncio.get_running_loop().time()
         try:
             if beaten:
                 used = {machine_id: len(self._links[machine_id].held) for machine_id in beaten}
                 await store.beat(self._db, used, self._config.lease_s)
-            await self.refresh(list(self._links))
+            if self._look or now >= self._look_at:
+                self._look, self._look_at = False, now + self._config.beat_s
+                await self.refresh(list(self._links))
             measured, self._measured = self._measured, {}
             if measured:
                 await store.save_speeds(

@@ -217,9 +217,14 @@ def _run(row: Record) -> wire.Run:
     return wire.Run(**values)
 
 
-async def get(db: Database, organisation_id: str, run_id: str) -> wire.Run | None:
-    """The run, or None when the organisation has no such run."""
-    row = await db.fetchrow(_RUN + " where r.id = $1 and r.organisation_id = $2", run_id, organisation_id)
+async def get(db: Database, organisation_id: str, run_id: str, made_by: str | None = None) -> wire.Run | None:
+    """The run, or None when the organisation has no such run, or made_by (when given) did not start it."""
+    row = await db.fetchrow(
+        _RUN + " where r.id = $1 and r.organisation_id = $2 and ($3::uuid is null or r.created_by = $3)",
+        run_id,
+        organisation_id,
+        made_by,
+    )
     return _run(row) if row else None
 
 
