@@ -7,6 +7,7 @@ database with the present schema. It must give the same text every time: a test 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,13 @@ import asyncpg
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from orchestrator.store.embedded import EmbeddedPostgres  # noqa: E402 - the checkout comes first
+from drivers.wire import Failure  # noqa: E402 - the checkout comes first
+from orchestrator.api.schema import document  # noqa: E402
+from orchestrator.app import create_app  # noqa: E402
+from orchestrator.config import Config  # noqa: E402
+from orchestrator.runs.retry import ALLOWED, FIRST_DELAY_S, FORGIVEN, LONGEST_DELAY_S, Retry, after  # noqa: E402
+from orchestrator.runs.state import diagram  # noqa: E402
+from orchestrator.store.embedded import EmbeddedPostgres  # noqa: E402
 
 Generator = Callable[[str], Awaitable[str]]
 
@@ -95,8 +102,46 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
+async def openapi(_dsn: str) -> str:
+    """The OpenAPI document, as `python -m orchestrator openapi` prints it and /openapi.json serves it."""
+    return document(create_app(Config())).decode()
+
+
+async def run_lifecycle(_dsn: str) -> str:
+    """docs/run-lifecycle.md with its diagram and its table of retries drawn anew; what people wrote stays."""
+    text = (ROOT / "docs/run-lifecycle.md").read_text()
+    text = _with_generated(text, "diagram", f"```mermaid\n{diagram()}```\n")
+    return _with_generated(text, "retry", _retries())
+
+
+def _with_generated(text: str, name: str, part: str) -> str:
+    """The text with the part between its two marks replaced. Raises ValueError when the marks are not there once."""
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    changed, count = pattern.subn(lambda marks: f"{marks[1]}{part}{marks[2]}", text)
+    if count != 1:
+        raise ValueError(f"there are {count} parts named {name}")
+    return changed
+
+
+def _retries() -> str:
+    lines = [
+        "| class of failure | attempts in all, at most | seconds before the next attempt |",
+        "| --- | --- | --- |",
+    ]
+    for kind, allowed in ALLOWED.items():
+        limit = FORGIVEN if allowed is None else allowed
+        counted = f"{limit}, whatever `max_attempts` says" if allowed is None else str(limit)
+        decisions = [after(Failure(kind, ""), made, limit) for made in (1, 2, 3, 4)]
+        delays = [f"{decision.delay_s:g}" for decision in decisions if isinstance(decision, Retry)]
+        more = ", ..." if limit > len(decisions) + 1 else ""
+        lines.append(f"| `{kind}` | {counted} | {', '.join(delays) or 'never tried again'}{more} |")
+    return "\n".join([*lines, "", f"Delays double from {FIRST_DELAY_S:g} s, up to {LONGEST_DELAY_S:g} s.", ""])
+
+
 DOCUMENTS: list[tuple[str, Generator]] = [
     ("docs/er.md", er_diagram),
+    ("docs/run-lifecycle.md", run_lifecycle),
+    ("docs/API/openapi.json", openapi),
 ]
 
 

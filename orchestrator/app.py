@@ -7,6 +7,7 @@ loop: put it into `_loops`. What handlers share is a field of Services and is in
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import LitestarDeprecationWarning
 from litestar.types import Scope
 from msgspec import Struct
 
@@ -113,7 +115,10 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
         template_config=dashboard.template_config(),
         state=State({"draining": asyncio.Event(), "config": config}),
     )
-    return Litestar.from_config(app_config)
+    with warnings.catch_warnings():
+        # Litestar 3 will want every parameter marked with where it comes from; we stay below 3.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        return Litestar.from_config(app_config)
 
 
 async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitStack) -> Services:

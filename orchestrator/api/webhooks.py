@@ -13,7 +13,7 @@ from uuid import UUID
 from litestar import Router, delete, get, post
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from drivers import egress
 from orchestrator.api.params import Cursor, Limit
@@ -33,7 +33,7 @@ MOST_ENDPOINTS: Final = 50
 
 DeliveryState = Annotated[
     Literal["pending", "delivered", "dead"] | None,
-    Parameter(query="state", description="Only deliveries in this state."),
+    QueryParameter(name="state", description="Only deliveries in this state."),
 ]
 RunFilter = Annotated[UUID | None, Parameter(description="Only deliveries about this run.")]
 
