@@ -121,7 +121,7 @@ class Stack:
         deadline = time.monotonic() + patience_s
         while True:
             page = await fleet.machines.list()
-            here = {machine.name for machine in page.items if machine.connected and machine.slots > 0}
+            here = {machine.name for machine in page.items if takes_runs(machine)}
             missing = [name for name in names if name not in here]
             if not missing:
                 return
@@ -140,6 +140,11 @@ class Stack:
     async def _end(self, child: Child, grace_s: float) -> None:
         if not await child.stop(grace_s):
             self._report(f"{child.name} did not end within {grace_s:g} s and was killed")
+
+
+def takes_runs(machine: wire.Machine) -> bool:
+    """Whether the machine's agent is connected and its executor has said which nodes it can run."""
+    return machine.connected and machine.slots > 0 and bool(machine.inventory.get("node_classes"))
 
 
 async def find_machine(fleet: Fleet, name: str) -> wire.Machine | None:
