@@ -1,4 +1,4 @@
-"""Ids and cursors that came from outside. Pure.
+"""Pages of lists and the cursors between them. Pure.
 
 A cursor is the last id of a page with a short checksum: opaque to clients, refused when it was made up. It grants
 nothing, since every list is filtered by organisation.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from orchestrator.errors import BadRequest, NotFound
+from orchestrator.errors import BadRequest
 from orchestrator.wire import Page
 
 LARGEST_PAGE = 100
@@ -51,14 +51,6 @@ def page_of(items: Sequence[Item], limit: int) -> Page[Item]:
         return Page(list(items))
     kept = list(items[:limit])
     return Page(kept, encode_cursor(kept[-1].id))
-
-
-def known_id(text: str, what: str) -> UUID:
-    """An id given in a body. Text that is no UUID names nothing: raises NotFound."""
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound(f"there is no {what} {text[:64]!r}", code=f"{what}_not_found") from error
 
 
 def _checksum(raw: bytes) -> bytes:
