@@ -32,6 +32,8 @@ with wanted as (
     queued_at = case when w.status = 'queued' then now() else r.queued_at end,
     started_at = case when w.status = 'queued' then null
                       when w.status = 'not-started' then r.started_at
+                      when w.status in ('failed', 'timeout', 'cancelled') and b.status in ('not-started', 'queued')
+                           and w.run_id <> all($24::uuid[]) then r.started_at  -- ended without having been claimed
                       else coalesce(r.started_at, now()) end,
     running_at = case when w.status = 'queued' then null
                       when w.status in ('running', 'uploading', 'success') then coalesce(r.running_at, now())

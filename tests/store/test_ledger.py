@@ -88,6 +88,21 @@ async def test_several_events_of_a_run_in_one_batch(db: Database, listening: Lis
     assert tried.claimed_at is not None
 
 
+async def test_a_run_that_was_never_claimed_was_never_started(db: Database, listening: Listening) -> None:
+    """Cancelled while it waits or before its claim, a run has no started_at; claimed in the same batch, it has one."""
+    team = await make_team(db)
+    waiting, placed, claimed = [await queue_run(db, team) for _ in range(3)]
+    await place(listening.ledger, team, placed)
+    attempt, token = await place(listening.ledger, team, claimed)
+    batch = [Change(waiting, Cancel()), Change(placed, Cancel()), report(claimed, attempt, token, 1, "started")]
+    assert all(isinstance(step, Step) for step in await listening.ledger.apply([*batch, Change(claimed, Cancel())]))
+    for run, started in ((waiting, False), (placed, False), (claimed, True)):
+        stored = await runs.get(db, team.organisation_id, run)
+        assert stored is not None
+        assert stored.status == "cancelled"
+        assert (stored.started_at is not None) == started
+
+
 async def test_a_wrong_token_changes_nothing(db: Database, listening: Listening) -> None:
     """A report with another token, another attempt or for another organisation's run is refused and says so."""
     team, other = await make_team(db), await make_team(db)
