@@ -35,14 +35,6 @@ REMEDY = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of this folder carries the marker and runs in one worker."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 async def _sql(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:

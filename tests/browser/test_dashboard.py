@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.chromium import Watched, log_in, open_page, shoot
 from tests.browser.system import Fleet
 
+pytestmark = pytest.mark.browser
 RUN_MS = 90_000
 SOON_MS = 15_000
 SAMPLE = """
