@@ -10,6 +10,7 @@ from typing import Final
 from drivers.wire import Failure, FailureClass
 from orchestrator.config import Config
 from orchestrator.runs.state import Expired, Lost, RunEvent
+from orchestrator.store import files
 from orchestrator.store import fleet as store
 from orchestrator.store.coordination import Leader
 from orchestrator.store.db import Database
@@ -18,6 +19,7 @@ from orchestrator.store.ledger import Change, Ledger
 BATCH: Final = 500
 DEADLINE_GRACE_S: Final = 15.0
 UPLOAD_S: Final = 2 * 3600.0
+STALE_GRANT_S: Final = 86400.0
 MESSAGES: Final = {
     "machine_lost": "the machine was not heard of until its lease ran out",
     "not_claimed": "the machine did not claim the attempt in time",
@@ -49,9 +51,10 @@ class Watch:
         return len(overdue) == BATCH
 
     async def _sweep(self) -> None:
-        """What needs no haste: counters, runs nobody ever took."""
+        """What needs no haste: counters, runs nobody ever took, upload grants nobody used."""
         while await store.roll_up_counts(self._db, 10_000) == 10_000:
             pass
+        await files.drop_stale(self._db, STALE_GRANT_S, BATCH)
         reason = f"nobody took the run within {self._config.queue_timeout_s} s"
         late = await store.waited_too_long(self._db, self._config.queue_timeout_s, BATCH)
         await self._ledger.apply([Change(run_id, Expired(reason)) for run_id in late])

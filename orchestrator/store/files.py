@@ -166,3 +166,18 @@ def _file(row: Record) -> FileRow:
         created_at=row["created_at"],
         attempt_id=None if row["attempt_id"] is None else str(row["attempt_id"]),
     )
+
+
+async def drop_stale(db: Database, older_s: float, limit: int) -> int:
+    """Forget grants that nobody used for older_s seconds; returns how many. Their bytes, if any, were never kept."""
+    dropped = await db.fetch(
+        """
+        delete from files where id in (
+          select id from files where state = 'pending' and created_at < now() - make_interval(secs => $1)
+          order by created_at limit $2
+        ) returning 1
+        """,
+        older_s,
+        limit,
+    )
+    return len(dropped)

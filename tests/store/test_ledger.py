@@ -10,7 +10,7 @@ import pytest
 
 from drivers.wire import AttemptId, Failure, LeaseToken, Output, RunId, Timings
 from orchestrator.runs.state import Cancel, Lost, Refusal, Reported, Step
-from orchestrator.store import fleet, runs
+from orchestrator.store import files, fleet, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Changed, Ledger
 from tests.store.fleet_rows import Team, make_team, place, queue_run
@@ -210,3 +210,18 @@ async def test_the_head_of_the_queue_uses_its_index(db: Database) -> None:
                order by priority desc, id limit 5"""
         )
     assert any("runs_waiting" in row[0] for row in plan)
+
+
+async def test_unused_grants_are_forgotten(db: Database) -> None:
+    """A pending file older than a day goes; a young one and a stored one stay."""
+    team = await make_team(db)
+    for state, age in (("pending", 2), ("pending", 0), ("stored", 2)):
+        await db.execute(
+            """insert into files (id, organisation_id, purpose, state, name, content_type, size, sha256, created_at)
+               values (uuid7(), $1, 'output', $2, 'a', 'image/png', 1, sha256('x'), now() - make_interval(days => $3))""",
+            team.organisation_id,
+            state,
+            age,
+        )
+    assert await files.drop_stale(db, 86400, 10) == 1
+    assert await db.fetchval("select count(*) from files") == 2
