@@ -32,16 +32,17 @@ class Fleet(Struct):
     home: Path
     process: subprocess.Popen[bytes]
     deployment_id: str = ""
-    version_id: str = ""
+    slow_version_id: str = ""
     photo_id: str = ""
 
     def client(self) -> httpx.Client:
         """A client of the API with the administrator's key."""
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30)
 
-    def start_run(self, **more: object) -> str:
-        """Start the demo run; returns its id."""
-        body = {"deployment_id": self.deployment_id, "inputs": {"photo": {"file_id": self.photo_id}}, **more}
+    def start_run(self, *, slow: bool = False, **more: object) -> str:
+        """Start the demo run, or the slow version of it; returns its id."""
+        target = {"version_id": self.slow_version_id} if slow else {"deployment_id": self.deployment_id}
+        body = {**target, "inputs": {"photo": {"file_id": self.photo_id}}, **more}
         with self.client() as client:
             answer = client.post("/api/v1/runs", json=body)
         assert answer.status_code == 202, answer.text
@@ -52,22 +53,6 @@ class Fleet(Struct):
         end(self.process)
         meanwhile()
         self.process = serve(self.home, self.database_url, self.port)
-
-
-def run_sql(dsn: str, statement: str, *arguments: object) -> None:
-    """Run one statement from a test that is not async (Playwright's own loop may run in this thread)."""
-    command = [sys.executable, "-c", _SQL, dsn, statement, msgspec.json.encode(arguments).decode()]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-_SQL = """
-import asyncio, asyncpg, json, sys
-async def main():
-    connection = await asyncpg.connect(sys.argv[1])
-    await connection.execute(sys.argv[2], *json.loads(sys.argv[3]))
-    await connection.close()
-asyncio.run(main())
-"""
 
 
 def _environment(**settings: str) -> dict[str, str]:
@@ -140,12 +125,15 @@ def demo_graph(passes: int) -> dict[str, Any]:
 
 def deploy_demo(fleet: Fleet) -> None:
     """Push and deploy the demo's workflow and store its photo."""
-    graph = demo_graph(passes=3)
+    graph = demo_graph(passes=1)
     with fleet.client() as client:
         made = client.post("/api/v1/workflows", json={"name": "Photo upscale", "api_graph": graph})
         assert made.status_code == 201, made.text
-        fleet.version_id = made.json()["version"]["id"]
-        deployed = client.post("/api/v1/deployments", json={"version_id": fleet.version_id})
+        slow = {"api_graph": demo_graph(passes=12), "comment": "Takes its time"}
+        second = client.post(f"/api/v1/workflows/{made.json()['id']}/versions", json=slow)
+        assert second.status_code == 201, second.text
+        fleet.slow_version_id = second.json()["id"]
+        deployed = client.post("/api/v1/deployments", json={"version_id": made.json()["version"]["id"]})
         assert deployed.status_code == 201, deployed.text
         fleet.deployment_id = deployed.json()["id"]
         photo = (DEMO / "photos" / "coffee.png").read_bytes()

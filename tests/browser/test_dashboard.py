@@ -48,7 +48,7 @@ def test_a_run_finishes_live_and_its_image_opens(page: Page, fleet: Fleet) -> No
     """A run appears in the list, its bar rises, it succeeds and shows its image, all without a reload."""
     page.goto("/runs")
     expect(page.locator("#badge")).to_have_text("Live")
-    run_id = fleet.start_run()
+    run_id = fleet.start_run(slow=True)
     row = page.locator(f"#run-{run_id}")
     expect(row).to_be_visible(timeout=SOON_MS)
     row.get_by_role("link").first.click()
