@@ -10,6 +10,7 @@ import io
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from tests.fleet_process import NotInTime
 
 ENDED = ("success", "failed", "timeout", "cancelled")
 EXTERNAL = "ComfyUIDeployExternal"
+_numbers = count(1)
 
 
 class Team:
@@ -154,6 +156,11 @@ def laborious(steps: int, side: int = 1536) -> dict[str, Any]:
             last = name
     graph["3"]["inputs"]["images"] = [last, 0]
     return graph
+
+
+def new_colour() -> dict[str, int]:
+    """Inputs that no run had before, so that no executor answers from its cache."""
+    return {"colour": next(_numbers) * 0x10203 % 0x1000000}
 
 
 def rgb(colour: int) -> tuple[int, int, int]:
