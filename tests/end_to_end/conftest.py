@@ -22,9 +22,9 @@ HERE = "tests/end_to_end"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All in one worker: the fleet is started once, and works beside no other."""
+    """Those that share the fleet run in one worker: it is started once."""
     for item in items:
-        if HERE in str(item.path):
+        if HERE in str(item.path) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("fleet"))
 
 
