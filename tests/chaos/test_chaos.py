@@ -30,8 +30,8 @@ RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 AGENTS = ("north", "east", "south", "west")
 STREAMS = 4
-PAUSE_S = 1.0  # between two submissions of one stream
-LONGEST_S = max(30.0, 1.2 * RUNS)  # of chaos: a host too slow to keep up finishes in the calm after it
+PAUSE_S = 0.5  # between two submissions of one stream
+LONGEST_S = max(20.0, 1.2 * RUNS - 20)  # of chaos: a host too slow to keep up finishes in the calm after it
 CALM_S = 180.0  # what is left must end within this once nothing is killed any more
 
 

@@ -1,12 +1,14 @@
-"""Processes end and come back under running runs: the orchestrator, an agent told to go, an agent killed."""
+"""Processes end and come back under runs: orchestrator, database, executors; agents told to go, killed, hung."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 import pytest
 
+from tests import fleet_process
 from tests.system import coloured, is_square_of, laborious, new_colour, until
 
 pytestmark = pytest.mark.anyio
@@ -91,3 +93,40 @@ async def test_a_dead_executor_is_replaced_and_its_run_repeated(fleet, team):
     assert is_square_of(await team.picture(run), inputs["colour"])
     machine_id = (await team.machine(first))["id"]
     await team.succeed(await team.start(await team.deploy(coloured(), machine_id=machine_id)))
+
+
+async def test_what_a_superseded_attempt_still_says_changes_nothing(fleet, team):
+    """A machine that hangs over its lease loses its run; when it wakes up and goes on, the winner's output stays."""
+    inputs = new_colour()
+    run_id = await team.start(await team.deploy(laborious(20)), inputs)
+    first = (await team.until_status(run_id, "running"))["machine_name"]
+    agent = fleet.agents[first]
+    agent.signal(signal.SIGSTOP)
+    try:
+        await team.until(run_id, lambda run: run["status"] == "running" and run["machine_name"] != first)
+    finally:
+        agent.signal(signal.SIGCONT)
+    run = await team.succeed(run_id)
+    assert [attempt["outcome"] for attempt in run["attempt_list"]] == ["lost", "success"]
+    await until(lambda: team.machine(first), lambda machine: machine["connected"] and not machine.get("used_slots"))
+    await asyncio.to_thread(fleet_process.until, lambda: not list((agent.data / "spool").glob("*.jsonl")), "it is told")
+    machine_id = (await team.machine(first))["id"]
+    await team.succeed(await team.start(await team.deploy(coloured(), machine_id=machine_id)))
+    again = await team.look(run_id)
+    assert (again["revision"], len(again["outputs"])) == (run["revision"], 1)
+    assert again["outputs"][0]["file_id"] == run["outputs"][0]["file_id"]
+    assert is_square_of(await team.picture(again), inputs["colour"])
+
+
+async def test_the_database_may_die_under_running_runs(fleet, team):
+    """kill -9 of the server: it comes back by itself with every run, and the run goes on in the same attempt."""
+    inputs = new_colour()
+    run_id = await team.start(await team.deploy(laborious(20)), inputs)
+    await team.until_status(run_id, "running")
+    before = fleet.postmaster_pid
+    os.kill(before, signal.SIGKILL)
+    await asyncio.to_thread(fleet_process.until, lambda: fleet.postmaster_pid not in (None, before), "another server")
+    await asyncio.to_thread(fleet.until_ready_again)
+    run = await team.succeed(run_id)
+    assert run["attempts"] == 1
+    assert is_square_of(await team.picture(run), inputs["colour"])
