@@ -27,11 +27,19 @@ class Connection:
     async def post(self, path: str, body: Any) -> Any:
         """POST; returns the decoded answer. Raises RuntimeError with its text unless the status is 2xx."""
         data = msgspec.json.encode(body)
-        self._writer.write(f"POST {path} HTTP/1.1\r\n{self._head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        request = f"POST {path} HTTP/1.1\r\n{self._head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+        try:
+            head = await self._send(request)
+        except (asyncio.IncompleteReadError, ConnectionError):  # the server closed what was idle
+            self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+            head = await self._send(request)
         low = head.lower()
         start = low.index(b"content-length:") + 15
         answer = await self._reader.readexactly(int(low[start : low.index(b"\r\n", start)]))
         if not head.startswith(b"HTTP/1.1 2"):
             raise RuntimeError(f"{path}: {head.split(b' ', 2)[1].decode()} {answer[:300].decode(errors='replace')}")
         return msgspec.json.decode(answer) if answer else None
+
+    async def _send(self, request: bytes) -> bytes:
+        self._writer.write(request)
+        return await self._reader.readuntil(b"\r\n\r\n")

@@ -96,6 +96,7 @@ def serve(config: Config, port_file: Path | None, up_file: Path | None) -> int:
         ws_max_size=32 * 1024 * 1024,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=75,
         access_log=False,
         log_config=None,
         server_header=False,
