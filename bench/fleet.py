@@ -71,11 +71,13 @@ async def throughput(system: Orchestrator, version: str, seconds: float) -> tupl
     arrived: dict[str, float] = {}
     async with agents(system, AGENTS, SLOTS, arrived) as fleet:
         stop = time.perf_counter() + seconds
+        submitted: list[int] = []
 
         async def submit() -> None:
             async with Connection(system.url, system.api_key) as http:
                 while time.perf_counter() < stop:
                     await http.post("/api/v1/runs", {"version_id": version})
+                    submitted.append(1)
                     while sum(agent.done for agent in fleet) + 400 < len(arrived):
                         await asyncio.sleep(0.005)
 
@@ -88,6 +90,9 @@ async def throughput(system: Orchestrator, version: str, seconds: float) -> tupl
         used = [(system.cpu_s() - cpu) / span, (system.database_cpu_s() - database) / span]
         used.append((time.process_time() - client) / span)
         await asyncio.gather(*submitters)
+        async with asyncio.timeout(60):  # nothing may be left to disturb the next measure
+            while sum(agent.done for agent in fleet) < len(submitted):
+                await asyncio.sleep(0.02)
     bound = f"CPU: orchestrator {used[0]:.2f}, PostgreSQL {used[1]:.2f}, load generator {used[2]:.2f} cores"
     return done / span, bound
 
