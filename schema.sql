@@ -299,6 +299,7 @@ create table runs (
   max_attempts smallint not null default 3,
   timeout_s integer not null default 3600,
   attempts smallint not null default 0,
+  faults smallint not null default 0,
   attempt_id uuid,
   machine_id uuid,
   sequence integer not null default 0,
@@ -330,9 +331,10 @@ comment on column runs.lane is 'Hash of (organisation, version, pool, machine): 
 comment on column runs.pool is 'Labels that its machine must carry, copied from the deployment.';
 comment on column runs.pinned_machine_id is 'The only machine that may take it (machines.id, not enforced); null: any that fits.';
 comment on column runs.inputs is 'Values for the workflow''s external inputs, by input id.';
-comment on column runs.max_attempts is 'Given up after so many attempts.';
+comment on column runs.max_attempts is 'Given up after so many faults.';
 comment on column runs.timeout_s is 'Seconds that an attempt may take from its start to its end.';
 comment on column runs.attempts is 'How many attempts were made.';
+comment on column runs.faults is 'How many of them failed in a way the run may be to blame for.';
 comment on column runs.attempt_id is 'The attempt that holds the run now (attempts.id, not enforced); null: none.';
 comment on column runs.machine_id is 'Machine of the present or last attempt (machines.id, not enforced).';
 comment on column runs.sequence is 'Last event number taken from the present attempt.';

@@ -235,7 +235,7 @@ class _Straight:
             head.id,
             Placed(attempt, MachineId(self._machine)),
             self._organisation,
-            known=RunState("not-started", head.revision, head.attempts, head.max_attempts),
+            known=RunState("not-started", head.revision, head.attempts, head.max_attempts, faults=head.faults),
             token_hash=ids.digest(token),
             claim_s=20,
         )

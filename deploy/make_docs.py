@@ -125,13 +125,14 @@ def _with_generated(text: str, name: str, part: str) -> str:
 
 def _retries() -> str:
     lines = [
-        "| class of failure | attempts in all, at most | seconds before the next attempt |",
+        "| class of failure | ends the run at its fault number | seconds before the next attempt |",
         "| --- | --- | --- |",
     ]
     for kind, allowed in ALLOWED.items():
         limit = FORGIVEN if allowed is None else allowed
-        counted = f"{limit}, whatever `max_attempts` says" if allowed is None else str(limit)
-        decisions = [after(Failure(kind, ""), made, limit) for made in (1, 2, 3, 4)]
+        counted = f"not counted; {limit} attempts of any kind" if allowed is None else str(limit)
+        faults = [0 if allowed is None else made for made in (1, 2, 3, 4)]
+        decisions = [after(Failure(kind, ""), made, faults[made - 1], limit) for made in (1, 2, 3, 4)]
         delays = [f"{decision.delay_s:g}" for decision in decisions if isinstance(decision, Retry)]
         more = ", ..." if limit > len(decisions) + 1 else ""
         lines.append(f"| `{kind}` | {counted} | {', '.join(delays) or 'never tried again'}{more} |")

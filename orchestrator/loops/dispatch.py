@@ -132,7 +132,7 @@ class Dispatch:
             run_id=head.id,
             event=Placed(attempt.attempt_id, attempt.placement.machine_id),
             organisation_id=head.organisation_id,
-            known=RunState("not-started", head.revision, head.attempts, head.max_attempts),
+            known=RunState("not-started", head.revision, head.attempts, head.max_attempts, faults=head.faults),
             token_hash=ids.digest(attempt.token),
             claim_s=self._config.claim_s,
         )

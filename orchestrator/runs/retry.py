@@ -19,8 +19,8 @@ class Fail(Struct, frozen=True):
     """No other attempt: the run has failed."""
 
 
-# How many attempts in all a failure of a class allows; the run's own max_attempts may allow fewer, never more,
-# except where the machine and not the run is to blame (None): those are bounded by FORGIVEN alone.
+# How many faults of a class a run may have. The run's own max_attempts may allow fewer, never more. None: not the run
+# but the machine is to blame; such attempts count for no limit but FORGIVEN, which bounds all attempts of a run.
 ALLOWED: Final[dict[FailureClass, int | None]] = {
     "bad_graph": 1,
     "node_error": 1,
@@ -40,16 +40,22 @@ FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 30.0
 
 
-def after(failure: Failure, attempts: int, max_attempts: int) -> Retry | Fail:
-    """Decide after an attempt failed; attempts counts those made, this one included.
+def is_fault(failure: Failure) -> bool:
+    """Whether the run may be to blame, so that the failure counts towards its limit."""
+    return ALLOWED[failure.kind] is not None
 
-    The delay doubles from FIRST_DELAY_S; a machine that vanished costs no delay the first time, since another
-    machine is not to blame.
+
+def after(failure: Failure, attempts: int, faults: int, max_attempts: int) -> Retry | Fail:
+    """Decide after an attempt failed. attempts counts all made, faults those the run may be to blame for; both with
+    this one included.
+
+    The delay doubles from FIRST_DELAY_S with each fault; a machine that vanished costs no delay the first time, since
+    another machine is not to blame.
     """
     allowed = ALLOWED[failure.kind]
-    limit = FORGIVEN if allowed is None else min(allowed, max_attempts)
-    if attempts >= limit:
+    if attempts >= FORGIVEN or (allowed is not None and faults >= min(allowed, max_attempts)):
         return Fail()
-    if allowed is None:
-        return Retry(min(LONGEST_DELAY_S, 0.0 if attempts <= 1 else FIRST_DELAY_S * 2 ** (attempts - 2)))
-    return Retry(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (attempts - 1)))
+    if allowed is not None:
+        return Retry(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (faults - 1)))
+    forgiven = attempts - faults
+    return Retry(min(LONGEST_DELAY_S, 0.0 if forgiven <= 1 else FIRST_DELAY_S * 2 ** (forgiven - 2)))

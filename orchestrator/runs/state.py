@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from drivers.wire import AttemptId, Failure, MachineId, ReportedStatus, Verdict
-from orchestrator.runs.retry import Fail, Retry, after
+from orchestrator.runs.retry import Fail, Retry, after, is_fault
 
 Status = Literal[
     "not-started", "queued", "started", "running", "uploading", "success", "failed", "timeout", "cancelled"
@@ -92,7 +92,11 @@ TRANSITIONS: Final[dict[Status, dict[Trigger, tuple[Status, ...]]]] = {
 
 
 class RunState(Struct, frozen=True):
-    """What the rules need to know of a run. attempts counts those made; sequence is the last event taken."""
+    """What the rules need to know of a run.
+
+    attempts counts those made, faults those of them that failed in a way the run may be to blame for; sequence is the
+    last event taken of the present attempt.
+    """
 
     status: Status
     revision: int = 1
@@ -103,6 +107,7 @@ class RunState(Struct, frozen=True):
     sequence: int = 0
     failure: Failure | None = None
     delay_s: float = 0.0
+    faults: int = 0
 
 
 class Placed(Struct, frozen=True):
@@ -238,7 +243,8 @@ def _expired(state: RunState, event: Expired) -> Step | Refusal:
 
 
 def _again_or_fail(state: RunState, failure: Failure, seq: int, outcome: str = "failed") -> Step:
-    decision = after(failure, state.attempts, state.max_attempts)
+    state = replace(state, faults=state.faults + is_fault(failure))
+    decision = after(failure, state.attempts, state.faults, state.max_attempts)
     if isinstance(decision, Fail):
         step = _end(state, "failed", failure.message, failure, seq)
         return replace(step, outcome=outcome)

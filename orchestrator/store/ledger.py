@@ -175,6 +175,7 @@ def _row(record: Any) -> _Row:
         machine_id=MachineId(str(record["machine_id"])) if record["machine_id"] else None,
         sequence=record["sequence"],
         failure=msgspec.convert(failure, Failure) if failure else None,
+        faults=record["faults"],
     )
     return _Row(
         RunId(str(record["id"])),
@@ -220,7 +221,7 @@ def _token_fits(wish: Change, row: _Row) -> bool:
 def _arguments(rows: list[_Row]) -> list[list[Any]]:
     """The columns of APPLY's six unnests, in its order."""
     return [
-        *_columns(10, (_run_columns(row) for row in rows)),
+        *_columns(11, (_run_columns(row) for row in rows)),
         *_columns(6, (_history_columns(changed) for row in rows for _, changed in row.changes)),
         *_columns(6, (_placed_columns(wish, row) for row in rows for wish, _ in row.changes if _is_placed(wish))),
         *_columns(2, (_claimed_columns(wish) for row in rows for wish, _ in row.changes if _is_claim(wish))),
@@ -250,6 +251,7 @@ def _run_columns(row: _Row) -> tuple[Any, ...]:
         state.sequence,
         msgspec.to_builtins(state.failure) if state.failure else None,
         state.delay_s,
+        state.faults,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 
 LOAD: Final[LiteralString] = """
     select r.id, r.organisation_id, r.version_id, r.status, r.revision, r.attempts, r.max_attempts, r.attempt_id,
-           r.machine_id, r.sequence, r.failure, a.token_hash
+           r.machine_id, r.sequence, r.failure, r.faults, a.token_hash
     from runs r left join attempts a on a.id = r.attempt_id
     where r.id = any($1::uuid[])
 """
@@ -18,8 +18,8 @@ LOAD: Final[LiteralString] = """
 APPLY: Final[LiteralString] = """
 with wanted as (
   select * from unnest($1::uuid[], $2::int[], $3::int[], $4::run_status[], $5::smallint[], $6::uuid[], $7::uuid[],
-                       $8::int[], $9::jsonb[], $10::float8[])
-    as w(run_id, expected, revision, status, attempts, attempt_id, machine_id, sequence, failure, delay_s)
+                       $8::int[], $9::jsonb[], $10::float8[], $11::smallint[])
+    as w(run_id, expected, revision, status, attempts, attempt_id, machine_id, sequence, failure, delay_s, faults)
 ), before as materialized (
   -- locked in the order of their ids, so that two batches never wait for each other crosswise
   select r.id, r.status from runs r join wanted w on r.id = w.run_id and r.revision = w.expected
@@ -27,13 +27,13 @@ with wanted as (
 ), applied as (
   update runs r set
     status = w.status, revision = w.revision, attempts = w.attempts, attempt_id = w.attempt_id,
-    machine_id = w.machine_id, sequence = w.sequence, failure = w.failure,
+    machine_id = w.machine_id, sequence = w.sequence, failure = w.failure, faults = w.faults,
     not_before = case when w.status = 'not-started' then now() + make_interval(secs => w.delay_s) else r.not_before end,
     queued_at = case when w.status = 'queued' then now() else r.queued_at end,
     started_at = case when w.status = 'queued' then null
                       when w.status = 'not-started' then r.started_at
                       when w.status in ('failed', 'timeout', 'cancelled') and b.status in ('not-started', 'queued')
-                           and w.run_id <> all($24::uuid[]) then r.started_at  -- ended without having been claimed
+                           and w.run_id <> all($25::uuid[]) then r.started_at  -- ended without having been claimed
                       else coalesce(r.started_at, now()) end,
     running_at = case when w.status = 'queued' then null
                       when w.status in ('running', 'uploading', 'success') then coalesce(r.running_at, now())
@@ -47,7 +47,7 @@ with wanted as (
   returning r.id, r.organisation_id, r.webhook_url, r.timeout_s, r.status
 ), history as (
   select h.*, a.organisation_id, a.webhook_url
-  from unnest($11::uuid[], $12::int[], $13::run_status[], $14::smallint[], $15::uuid[], $16::text[])
+  from unnest($12::uuid[], $13::int[], $14::run_status[], $15::smallint[], $16::uuid[], $17::text[])
     as h(run_id, revision, status, attempt, machine_id, reason)
   join applied a on a.id = h.run_id
 ), into_history as (
@@ -57,14 +57,14 @@ with wanted as (
   insert into attempts (id, run_id, organisation_id, number, machine_id, token_hash, claim_until)
   select p.id, p.run_id, a.organisation_id, p.number, p.machine_id, p.token_hash,
          now() + make_interval(secs => p.claim_s)
-  from unnest($17::uuid[], $18::uuid[], $19::smallint[], $20::uuid[], $21::bytea[], $22::float8[])
+  from unnest($18::uuid[], $19::uuid[], $20::smallint[], $21::uuid[], $22::bytea[], $23::float8[])
     as p(id, run_id, number, machine_id, token_hash, claim_s)
   join applied a on a.id = p.run_id
 ), touched as (
   select coalesce(c.id, e.id) as id, c.id is not null as claimed, e.id is not null as ended, a.timeout_s,
          e.outcome, e.failure, e.timings
-  from unnest($23::uuid[], $24::uuid[]) as c(id, run_id)
-  full join unnest($25::uuid[], $26::uuid[], $27::text[], $28::jsonb[], $29::jsonb[])
+  from unnest($24::uuid[], $25::uuid[]) as c(id, run_id)
+  full join unnest($26::uuid[], $27::uuid[], $28::text[], $29::jsonb[], $30::jsonb[])
     as e(id, run_id, outcome, failure, timings) on e.id = c.id
   join applied a on a.id = coalesce(c.run_id, e.run_id)
 ), of_attempts as (
@@ -78,7 +78,7 @@ with wanted as (
 ), into_outputs as (
   insert into outputs (id, run_id, organisation_id, attempt_id, node_id, kind, ordinal, file_id, data)
   select o.id, o.run_id, a.organisation_id, o.attempt_id, o.node_id, o.kind, o.ordinal, o.file_id, o.data::jsonb
-  from unnest($30::uuid[], $31::uuid[], $32::uuid[], $33::text[], $34::text[], $35::int[], $36::uuid[], $37::text[])
+  from unnest($31::uuid[], $32::uuid[], $33::uuid[], $34::text[], $35::text[], $36::int[], $37::uuid[], $38::text[])
     as o(id, run_id, attempt_id, node_id, kind, ordinal, file_id, data)
   join applied a on a.id = o.run_id
 ), into_outbox as (

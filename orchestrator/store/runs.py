@@ -47,6 +47,7 @@ class Head(Struct, frozen=True):
     inputs: dict[str, Any]
     revision: int
     attempts: int
+    faults: int
     max_attempts: int
     timeout_s: int
     tried: list[MachineId]
@@ -146,7 +147,7 @@ async def heads(db: Database, skip_lanes: set[int], organisations: set[str], lim
     rows = await db.fetch(
         """
         select r.id, r.organisation_id, r.version_id, r.lane, r.pool, r.pinned_machine_id, r.inputs, r.revision,
-               r.attempts, r.max_attempts, r.timeout_s,
+               r.attempts, r.faults, r.max_attempts, r.timeout_s,
                case when r.attempts > 0 then array(select a.machine_id from attempts a where a.run_id = r.id)
                     else '{}'::uuid[] end as tried
         from runs r
@@ -169,6 +170,7 @@ async def heads(db: Database, skip_lanes: set[int], organisations: set[str], lim
             row["inputs"],
             row["revision"],
             row["attempts"],
+            row["faults"],
             row["max_attempts"],
             row["timeout_s"],
             [MachineId(str(machine)) for machine in row["tried"]],

@@ -218,7 +218,8 @@ async def test_unused_grants_are_forgotten(db: Database) -> None:
     for state, age in (("pending", 2), ("pending", 0), ("stored", 2)):
         await db.execute(
             """insert into files (id, organisation_id, purpose, state, name, content_type, size, sha256, created_at)
-               values (uuid7(), $1, 'output', $2, 'a', 'image/png', 1, sha256('x'), now() - make_interval(days => $3))""",
+               values (uuid7(), $1, 'output', $2, 'a', 'image/png', 1, sha256('x'),
+                       now() - make_interval(days => $3))""",
             team.organisation_id,
             state,
             age,

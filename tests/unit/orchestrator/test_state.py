@@ -74,14 +74,28 @@ def test_replaying_everything_changes_nothing_more(events: list) -> None:
     assert all(isinstance(advance(state, event), Refusal) for event in events)
 
 
-@given(st.sampled_from(get_args(FailureClass)), st.integers(1, 60), st.integers(1, 10))
-def test_retries_are_bounded(kind: FailureClass, attempts: int, limit: int) -> None:
+@given(st.sampled_from(get_args(FailureClass)), st.integers(1, 60), st.integers(1, 60), st.integers(1, 10))
+def test_retries_are_bounded(kind: FailureClass, attempts: int, faults: int, limit: int) -> None:
     """No class of failure is tried for ever; a run's own limit holds where the run is to blame; delays are bounded."""
-    decision = after(Failure(kind, "x"), attempts, limit)
-    if attempts >= FORGIVEN or (ALLOWED[kind] is not None and attempts >= limit):
+    faults = min(faults, attempts)
+    decision = after(Failure(kind, "x"), attempts, faults, limit)
+    if attempts >= FORGIVEN or (ALLOWED[kind] is not None and faults >= limit):
         assert isinstance(decision, Fail)
     if not isinstance(decision, Fail):
         assert 0 <= decision.delay_s <= 30
+
+
+def test_what_a_machine_is_to_blame_for_does_not_use_up_a_runs_attempts() -> None:
+    """After a lost machine and a restarted agent, the first crash of an executor is still only the first fault."""
+    state = RunState("not-started", max_attempts=2)
+    for number, kind in enumerate(["machine_lost", "agent_restarted", "executor_crashed", "machine_lost"]):
+        attempt = AttemptId(f"a{number}")
+        for event in (Placed(attempt, MachineId("m")), Lost(attempt, Failure(kind, "gone"))):
+            step = advance(state, event)
+            assert isinstance(step, Step)
+            state = step.state
+        assert state.status == "not-started"
+    assert (state.attempts, state.faults) == (4, 1)
 
 
 def test_the_table_is_whole() -> None:
@@ -197,4 +211,5 @@ def test_a_node_error_ends_the_run_at_once() -> None:
         sequence=0,
         failure=Failure("executor_crashed", "signal 9"),
         delay_s=0.5,
+        faults=1,
     )
