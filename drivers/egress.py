@@ -91,6 +91,9 @@ class Answer(Struct, frozen=True):
     duration_ms: int
 
 
+_6TO4 = ip_network("2002::/16")
+
+
 def why_refused(address: str, *, allow_private: bool = False) -> str | None:
     """Why an IP address may not be reached, or None when it may.
 
@@ -103,7 +106,9 @@ def why_refused(address: str, *, allow_private: bool = False) -> str | None:
     if inner is None:
         return _judge(whole, allow_private=allow_private)
     reason = _judge(inner, allow_private=allow_private)
-    return None if reason is None else f"{reason} ({inner})"
+    if reason is not None:
+        return f"{reason} ({inner})"
+    return "a 6to4 address, which is not routed any more" if whole in _6TO4 else None
 
 
 def _judge(address: Address, *, allow_private: bool) -> str | None:

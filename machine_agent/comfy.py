@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -88,7 +88,7 @@ class Comfy:
         socket = await self._open(prompt_id)
         listener = asyncio.create_task(_listen(socket, prompt_id, done, on_message, on_preview)) if socket else None
         try:
-            await self._queue(prompt_id, workflow, extra)
+            await _to_the_end(self._queue(prompt_id, workflow, extra))
             entry = await self._finished(prompt_id, done)
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 await self.forget(prompt_id)  # it keeps whole workflows in memory
@@ -166,6 +166,16 @@ class Comfy:
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         async with self._session.post(f"{self._url}{path}", json=body, timeout=_CALL) as response:
             response.raise_for_status()
+
+
+async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:
+    """Await a call that must not be cut off in the middle: a prompt may not arrive after it was aborted."""
+    task = asyncio.create_task(call)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def _listen(

@@ -168,7 +168,8 @@ async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files
     run.outputs = await signed_outputs(db, files, organisation_id, wanted)
     if run.status == "not-started":
         waiting = await runs.why_waiting(db, organisation_id, wanted)
-        run.waiting_reason = explain(*waiting) if waiting else None
+        again = f"attempt {run.attempts} failed, another follows ({run.failure['message']})" if run.failure else None
+        run.waiting_reason = explain(*waiting, again) if waiting else None
     live = hub.progress(wanted)
     if live is not None and run.status not in TERMINAL:
         run.progress, run.progress_text = live.value, live.text

@@ -197,8 +197,7 @@ class Fleet:
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s))
-        if machine.state == "draining":
-            link.send(Drain(True))
+        link.send(Drain(machine.state == "draining"))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
         self._changed(True)
         return link

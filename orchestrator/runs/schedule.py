@@ -161,12 +161,15 @@ def choose(waiting: Sequence[Waiting], demands: Mapping[int, Demand], machines: 
     return plan
 
 
-def explain(reasons: Sequence[tuple[str, str]], total: int) -> str:
-    """Why nobody takes a run, for people. reasons: (machine name, what it lacks) of those looked at; total machines."""
+def explain(reasons: Sequence[tuple[str, str]], total: int, again: str | None = None) -> str:
+    """Why nobody takes a run, for people. reasons: (machine name, what it lacks) of those looked at; total machines.
+
+    again: what went wrong with the last attempt, when the run waits for another.
+    """
     if total == 0:
         return "no machine is registered: register one and enrol its agent"
     if len(reasons) < total:
-        return "every machine that can run it is busy"
+        return again or "every machine that can run it is busy"
     common = {reason for _, reason in reasons}
     if len(common) == 1:
         return _of_all(common.pop())

@@ -115,4 +115,5 @@ def test_the_reason_is_for_people() -> None:
     mixed = explain([("a", "has no node X"), ("b", "is draining")], 2)
     assert mixed == "none of 2 machines can run it: a has no node X; b is draining"
     assert explain([], 3) == "every machine that can run it is busy"
+    assert explain([], 3, "attempt 1 failed, another follows (boom)") == "attempt 1 failed, another follows (boom)"
     assert explain([("a", "has no node X")], 2) == "every machine that can run it is busy"
