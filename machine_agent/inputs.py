@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import structlog
 from msgspec import Struct
 from yarl import URL
@@ -145,11 +146,14 @@ class Inputs:
 
 
 def replaced(workflow: WorkflowJson, names: dict[str, str]) -> WorkflowJson:
-    """The workflow with every input value that is a file reference replaced by the file's name."""
+    """The workflow with every input value that is a file reference replaced by the file's name.
+
+    A text that is a JSON list of references (a batch of images) has each of them replaced.
+    """
 
     def walk(value: Any) -> Any:
         if isinstance(value, str):
-            return names.get(value, value)
+            return _listed(value, names) if value.startswith("[") and FILE_SCHEME in value else names.get(value, value)
         if isinstance(value, list):
             return [walk(item) for item in value]
         if isinstance(value, dict):
@@ -160,6 +164,14 @@ def replaced(workflow: WorkflowJson, names: dict[str, str]) -> WorkflowJson:
         node_id: {**node, "inputs": walk(node.get("inputs", {}))} if isinstance(node, dict) else node
         for node_id, node in workflow.items()
     }
+
+
+def _listed(text: str, names: dict[str, str]) -> str:
+    try:
+        items = msgspec.json.decode(text, type=list[Any])
+    except msgspec.DecodeError:
+        return text
+    return msgspec.json.encode([names.get(item, item) if isinstance(item, str) else item for item in items]).decode()
 
 
 async def _save(file: JobFile, response: aiohttp.ClientResponse, path: Path) -> str:

@@ -7,6 +7,7 @@ replaces by a local file.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -175,6 +176,8 @@ def _laid(node: Any, values: Mapping[str, Any]) -> Any:
     if not isinstance(key, str) or key not in values:
         return node
     value = values[key]
+    if isinstance(value, list):  # the node reads a JSON text; a bare list would be taken for a link
+        value = json.dumps(value)
     changed = {**fields, "input_id": value}
     extra = FIELD.get(str(node.get("class_type", "")).removeprefix(PREFIX))
     if extra is not None:

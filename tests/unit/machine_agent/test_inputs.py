@@ -143,3 +143,15 @@ def test_replaced_leaves_the_workflow_alone() -> None:
     result = replaced(workflow, {"fleet-file:k": "fleet/x.png"})
     assert result["1"]["inputs"] == {"a": ["fleet/x.png", {"b": "fleet/x.png"}], "c": 3}
     assert workflow["1"]["inputs"]["a"][0] == "fleet-file:k"
+
+
+def test_references_in_a_json_list_are_replaced() -> None:
+    """A batch of images is a JSON text: each reference in it becomes a name, other texts stay as they are."""
+    names = {"fleet-file:a": "fleet/1.png", "fleet-file:a.1": "fleet/2.png"}
+    inputs = {"images": '["fleet-file:a.1", "fleet-file:a", "data:x"]', "text": "[fleet-file:a", "one": "fleet-file:a"}
+    laid = replaced({"1": {"class_type": "X", "inputs": inputs}}, names)
+    assert laid["1"]["inputs"] == {
+        "images": '["fleet/2.png","fleet/1.png","data:x"]',
+        "text": "[fleet-file:a",
+        "one": "fleet/1.png",
+    }
