@@ -78,7 +78,8 @@ class Child:
             report(f"{self.name} {describe(code)}; starting it again in {pause:g} s (log: {self.log})")
             self._end_group()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
             pause = min(pause * 2, LONGEST_PAUSE_S)
             async with self._turn:
                 if self._stop.is_set():
@@ -97,7 +98,8 @@ class Child:
             with suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await process.wait()
             except TimeoutError:
                 willing = False
         self._end_group()

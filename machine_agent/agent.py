@@ -114,13 +114,15 @@ class Agent:
             if last is not None and last.status not in TERMINAL:
                 await self.reporter.report(restarted(last, "the agent was told to stop at once"))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.reporter.flushed(), _LAST_FLUSH_S)
+            async with asyncio.timeout(_LAST_FLUSH_S):
+                await self.reporter.flushed()
 
     async def _inspect(self) -> None:
         """Tell the orchestrator when the machine's inventory changes: soon after the start, then now and then."""
         await self._look(hashed=False)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._any_up(), self._config.rescan_s)
+            async with asyncio.timeout(self._config.rescan_s):
+                await self._any_up()
         await self._look(hashed=False)
         while True:
             await self._look(hashed=True)

@@ -21,6 +21,7 @@ _POLL_S = 1.0
 _LOST_AFTER = 5
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 _CALL = aiohttp.ClientTimeout(total=30)
+_OPEN_S = 5.0
 _log = structlog.get_logger()
 
 OnMessage = Callable[[str, dict[str, Any]], None]
@@ -134,7 +135,8 @@ class Comfy:
         missing = 0
         while missing < _LOST_AFTER:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), _POLL_S)
+                async with asyncio.timeout(_POLL_S):
+                    await done.wait()
             done.clear()
             try:
                 entry = (await self._get(f"/history/{prompt_id}", dict[str, HistoryEntry])).get(prompt_id)
@@ -150,7 +152,8 @@ class Comfy:
         """The prompt's WebSocket, greeted; None when it cannot be had: polling then does alone."""
         url = f"{self._url}/ws?clientId={client_id}"
         try:
-            socket = await asyncio.wait_for(self._session.ws_connect(url, max_msg_size=64_000_000), 5)
+            async with asyncio.timeout(_OPEN_S):
+                socket = await self._session.ws_connect(url, max_msg_size=64_000_000)
         except (aiohttp.ClientError, OSError) as error:
             _log.warning("executor_socket_failed", error=str(error) or type(error).__name__)
             return None

@@ -69,7 +69,8 @@ class Executor:
     async def ready(self, timeout: float) -> None:
         """Wait until the executor answers. Raises ExecutorGone when it does not come up in time."""
         try:
-            await asyncio.wait_for(self._up.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._up.wait()
         except TimeoutError as error:
             raise ExecutorGone(f"the executor did not start in {timeout:.0f} s", self.log_tail()) from error
 

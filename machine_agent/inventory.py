@@ -35,7 +35,8 @@ async def find_gpus() -> list[Gpu]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        answer, _ = await asyncio.wait_for(process.communicate(), 30)
+        async with asyncio.timeout(30):
+            answer, _ = await process.communicate()
     except (OSError, TimeoutError):
         return []
     return parse_gpus(answer.decode(errors="replace")) if process.returncode == 0 else []

@@ -113,7 +113,8 @@ class Link:
 
     async def _converse(self, socket: ClientConnection, backoff: Backoff) -> None:
         await socket.send(_encode(self._hello()))
-        welcome = _decode(await asyncio.wait_for(socket.recv(), _WELCOME_S))
+        async with asyncio.timeout(_WELCOME_S):
+            welcome = _decode(await socket.recv())
         if not isinstance(welcome, Welcome):
             raise ConnectionError("the orchestrator did not welcome us")
         _log.info("link_up", machine=welcome.name, beat_s=welcome.beat_s)

@@ -59,9 +59,6 @@ class Draft(Struct, frozen=True):
 class Storage(Protocol):
     """Where kept content lies. key: `<organisation>/<aa>/<sha256>`."""
 
-    direct: bool
-    """Whether clients reach it themselves, by pre-signed URLs."""
-
     async def keep(self, draft: Draft, key: str, content_type: str) -> None:
         """Make a draft durable under its key; the draft is gone afterwards."""
 
@@ -71,8 +68,8 @@ class Storage(Protocol):
     def local(self, key: str) -> Path | None:
         """The content as a file of this machine, if it is one."""
 
-    def signed(self, verb: Verb, key: str, life_s: int) -> str:
-        """A URL that reaches the content for so long."""
+    def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
+        """A URL of the storage itself that reaches the content for so long; None when clients come through us."""
 
     async def adopt(self, pending: str, key: str, size: int, sha256: bytes) -> bool:
         """Check what a client wrote to the pending key and move it to its key. False: it is not what was announced."""
@@ -80,8 +77,6 @@ class Storage(Protocol):
 
 class LocalStorage:
     """Files under a folder."""
-
-    direct = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -98,9 +93,9 @@ class LocalStorage:
         """The file."""
         return self._folder / key
 
-    def signed(self, verb: Verb, key: str, life_s: int) -> str:
-        """Never asked: clients come through us."""
-        raise NotImplementedError(verb, key, life_s)
+    def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
+        """None: clients come through us."""
+        return None
 
     async def adopt(self, pending: str, key: str, size: int, sha256: bytes) -> bool:
         """A file is kept when it is received; what was not, is not there."""
@@ -121,8 +116,6 @@ def _move_durably(source: Path, target: Path) -> None:
 
 class S3Storage:
     """An S3-compatible bucket. Raises Unavailable when it cannot be reached."""
-
-    direct = True
 
     def __init__(self, config: Config) -> None:
         parts = urlsplit(config.files_url or "")
@@ -237,16 +230,15 @@ class Files:
 
     def grant_url(self, file: FileRow) -> str:
         """Where a client may PUT the bytes of a pending file."""
-        if self.storage.direct:
-            return self.storage.signed("PUT", _pending(file.id), self._config.file_url_s)
+        direct = self.storage.signed("PUT", _pending(file.id), self._config.file_url_s)
+        if direct is not None:
+            return direct
         expires = self._expiry()
         signature = self._signature("PUT", file.id, "", expires)
         return f"{self._config.base_url}/files/upload/{file.id}?expires={expires}&signature={signature}"
 
     def direct_url(self, file: FileRow) -> str | None:
         """A pre-signed URL of the storage itself, where it has one."""
-        if not self.storage.direct:
-            return None
         return self.storage.signed("GET", key_of(file.organisation_id, file.sha256), STEP_S)
 
     # Bytes

@@ -63,7 +63,8 @@ class Wakeup:
     async def wait(self, timeout: float) -> bool:
         """Wait to be woken, timeout seconds at most. True: woken since the last wait; False: time is up."""
         try:
-            await asyncio.wait_for(self._woken.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
         except TimeoutError:
             return False
         self._woken.clear()
@@ -97,7 +98,8 @@ class Wakeup:
         self._woken.set()  # whatever was said while nobody listened is lost: look again
         while not connection.is_closed():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._to_do.wait(), PROBE_S)
+                async with asyncio.timeout(PROBE_S):
+                    await self._to_do.wait()
             self._to_do.clear()
             if not self._marked:
                 await connection.execute("select 1", timeout=PROBE_TIMEOUT_S)

@@ -148,7 +148,8 @@ class Database:
     async def close(self) -> None:
         """Wait a little for statements under way, then close every connection."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout=5)
+            async with asyncio.timeout(5):
+                await self._pool.close()
         except _LOST:
             self._pool.terminate()
 
