@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from comfy_core.errors import Interrupted
@@ -18,12 +19,18 @@ Report = Callable[[str, float, float, Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The call under way."""
+    """The call under way. call: its index, when lists make the node run several times."""
 
     prompt_id: str
     node_id: str
     report: Report
     interrupted: Callable[[], bool]
+    call: int = 0
+    graphs: count[int] = field(default_factory=count)
+
+    def next_graph(self) -> int:
+        """How many graphs this call has begun to build; 0 the first time."""
+        return next(self.graphs)
 
 
 scope: ContextVar[Scope | None] = ContextVar("scope", default=None)
