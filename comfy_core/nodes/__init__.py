@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from comfy_core.nodes import deploy_output, external, image, preview, primitive, scale, upscale
+from comfy_core.nodes import deploy_output, external, image, preview, primitive, rebatch, scale, upscale
 from comfy_core.registry import BuiltIn, Registry, Services
 
 THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     image.NODES,
     scale.NODES,
+    rebatch.NODES,
     upscale.NODES,
     primitive.NODES,
     preview.NODES,
