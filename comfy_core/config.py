@@ -29,7 +29,7 @@ IGNORED_SWITCHES = re.findall(
     supports-fp8-compute use-split-cross-attention use-quad-cross-attention use-pytorch-cross-attention
     use-sage-attention use-flash-attention disable-xformers force-upcast-attention dont-upcast-attention gpu-only
     highvram normalvram lowvram novram async-offload force-non-blocking disable-smart-memory deterministic
-    mmap-torch-files disable-mmap dont-print-server quick-test-for-ci disable-all-custom-nodes disable-api-nodes
+    mmap-torch-files disable-mmap dont-print-server quick-test-for-ci disable-api-nodes
     multi-user log-stdout enable-compress-response-body cache-classic
 """,
 )
@@ -37,10 +37,23 @@ IGNORED_VALUES = re.findall(
     r"\S+",
     """
     tls-keyfile tls-certfile cuda-device default-device directml oneapi-device-selector preview-method preview-size
-    reserve-vram default-hashing-function fast whitelist-custom-nodes verbose front-end-version front-end-root
+    reserve-vram default-hashing-function fast verbose front-end-version front-end-root
     user-directory comfy-api-base database-url cache-ram
 """,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PackSettings:
+    """Which node packs are let in. named: packs given one by one. timeout: seconds an import may take.
+
+    disabled leaves out all but those whose name is in `allowed`.
+    """
+
+    named: list[Path]
+    disabled: bool
+    allowed: frozenset[str]
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,7 @@ class Settings:
     die_with_parent: bool
     ignored: list[str]
     argv: list[str]
+    packs: PackSettings
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
@@ -79,6 +93,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
         die_with_parent=given.die_with_parent,
         ignored=[*(f"--{name}" for name in ignored), *unknown],
         argv=list(argv),
+        packs=_packs(given),
     )
 
 
@@ -104,12 +119,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--enable-cors-header", nargs="?", const="*")
     add("--max-upload-size", type=float, default=100, help="MiB")
     add("--disable-metadata", action="store_true")
+    add("--custom-nodes", nargs="+", action="append", type=Path, default=[], help="node packs: folders or .py files")
+    add("--disable-all-custom-nodes", action="store_true", help="load no node pack")
+    add("--whitelist-custom-nodes", nargs="+", default=[], help="packs to load even so, by name")
+    add("--pack-import-timeout", type=float, default=60.0, help="seconds after which a pack's import is given up")
+    add("--version", action="version", version=f"comfy_core, speaking ComfyUI {VERSION}")
     add("--die-with-parent", action="store_true", help="end when the process that started this one does")
     for name in IGNORED_SWITCHES:
         add(f"--{name}", dest=_attribute(name), action="store_const", const=True, help=argparse.SUPPRESS)
     for name in IGNORED_VALUES:
         add(f"--{name}", dest=_attribute(name), nargs="*", help=argparse.SUPPRESS)
     return parser
+
+
+def _packs(given: argparse.Namespace) -> PackSettings:
+    return PackSettings(
+        named=[path.resolve() for several in given.custom_nodes for path in several],
+        disabled=given.disable_all_custom_nodes,
+        allowed=frozenset(given.whitelist_custom_nodes),
+        timeout=given.pack_import_timeout,
+    )
 
 
 def _threads() -> int | None:

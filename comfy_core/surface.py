@@ -4,18 +4,20 @@ Packs have no constructor to be handed anything: they import `folder_paths`, `se
 server of this process behind them. This is that one place; code of our own is handed its parts instead.
 
 It is attached in two steps. Prestart scripts run before torch may be imported and need folders only, so `settings` and
-`routes` are there first; the rest is there once the executor is assembled, which is before any pack is imported.
+`additions` are there first; the rest is there once the executor is assembled, which is before any pack is imported.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from comfy_core.errors import ExecutorError
+from comfy_core.packs.additions import Additions
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from comfy_core.config import Settings
     from comfy_core.queue import History, PromptQueue
     from comfy_core.registry import Registry, Services
@@ -29,12 +31,23 @@ class NotAttached(ExecutorError):
 
 
 class Surface:
-    """What packs reach. routes: those that packs register while they are imported; the server adds them afterwards."""
+    """What packs reach. additions: what they bring; the server adds it once all are imported.
+
+    app and loop are those of the server, there when packs are imported; port is the one it listens on, once it does.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.routes = web.RouteTableDef()
+        self.additions = Additions()
+        self.app: web.Application | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.port = settings.port
         self._parts: State | None = None
+
+    @property
+    def routes(self) -> web.RouteTableDef:
+        """The routes that packs register while they are imported."""
+        return self.additions.routes
 
     def complete(self, parts: State) -> None:
         """The executor is assembled: everything else is there from now on."""

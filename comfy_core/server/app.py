@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from comfy_core.packs import additions
 from comfy_core.server import files, info, prompt, queue, ws
 from comfy_core.server.state import STATE, State
 
@@ -38,18 +39,23 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def create_app(state: State) -> web.Application:
-    """The application of one executor."""
+def open_app(state: State) -> web.Application:
+    """The application of one executor, still without routes: packs reach for it while they are imported."""
     guard: Middleware = _cors(state.settings.cors_origin) if state.settings.cors_origin else _origin_guard
     app = web.Application(
         client_max_size=int(state.settings.max_upload_mb * MIB),
         middlewares=[guard],
     )
     app[STATE] = state
+    return app
+
+
+def add_routes(app: web.Application) -> None:
+    """Our own routes, then those of packs."""
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
         app.router.add_route(method, f"/api{path}", handler)
-    return app
+    additions.add_routes(app, app[STATE].additions.routes)
 
 
 @web.middleware

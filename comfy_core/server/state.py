@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from comfy_core.config import Settings
+from comfy_core.packs.additions import Additions
 from comfy_core.queue import History, PromptQueue
 from comfy_core.registry import Registry, Services
 from comfy_core.server.hub import Hub
@@ -26,6 +27,7 @@ class State:
     history: History
     worker: Worker
     hub: Hub
+    additions: Additions = field(default_factory=Additions)
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -1,0 +1,100 @@
+"""Puts the parts of the executor together, lets node packs in, and serves until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+import torch
+from aiohttp import web
+
+from comfy_core.graph.execute import Engine
+from comfy_core.memory import Memory
+from comfy_core.models.loader import UpscaleModel
+from comfy_core.nodes import built_in
+from comfy_core.packs.load import load_all
+from comfy_core.queue import History, PromptQueue
+from comfy_core.registry import Services
+from comfy_core.server.app import add_routes, open_app
+from comfy_core.server.hub import Hub
+from comfy_core.server.state import State
+from comfy_core.surface import Surface
+from comfy_core.worker import Worker
+
+GOODBYE_S = 0.5
+log = structlog.get_logger()
+
+
+def assemble(surface: Surface) -> State:
+    """Build every part of the executor; nothing runs yet."""
+    settings = surface.settings
+    device = torch.device("cpu" if settings.cpu or not torch.cuda.is_available() else "cuda:0")
+    memory: Memory[UpscaleModel] = Memory(device)
+    services = Services(settings.folders, memory, settings.metadata)
+    registry = built_in(services)
+    hub = Hub()
+    queue, history = PromptQueue(hub.queue_changed), History()
+    engine = Engine(registry, settings.keep, torch.inference_mode)
+    worker = Worker(queue, history, engine, memory, hub)
+    return State(settings, services, registry, queue, history, worker, hub, surface.additions)
+
+
+async def serve(surface: Surface) -> None:
+    """Let packs in, open the port once everything answers, and serve until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    state = assemble(surface)
+    state.hub.attach(loop, lambda: state.queue.remaining)
+    surface.complete(state)
+    surface.loop, surface.app = loop, open_app(state)
+    if not await _unless(stop, load_all(surface)):
+        return
+    state.worker.start()
+    await _listen(surface, surface.app)
+    await stop.wait()
+    state.queue.interrupt()
+    state.services.folders.wipe_temp()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, or leave it when told to stop; whether it was done. What it raises is raised."""
+    working, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not working.done():
+        working.cancel()
+        return False
+    working.result()
+    return True
+
+
+async def _listen(surface: Surface, app: web.Application) -> None:
+    add_routes(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GOODBYE_S)
+    await runner.setup()
+    for host in surface.settings.hosts:
+        site = web.TCPSite(runner, host, surface.settings.port, reuse_address=True)
+        await site.start()
+    surface.port = min(address[1] for address in runner.addresses)
+    nodes, hosts = len(surface.registry), surface.settings.hosts
+    log.info("listening", hosts=hosts, port=surface.port, pid=os.getpid(), nodes=nodes)
+
+
+def run(surface: Surface) -> None:
+    """Serve; ends the process."""
+    if surface.settings.threads:
+        torch.set_num_threads(surface.settings.threads)
+    try:
+        asyncio.run(serve(surface))
+    except OSError as error:
+        log.error("cannot listen", reason=str(error))
+        raise SystemExit(2) from error
+    sys.stderr.flush()
+    os._exit(0)  # a node may still be computing in the worker's thread: nothing waits for it
