@@ -14,7 +14,6 @@ import structlog
 from comfy_core.folders import Folders
 from comfy_core.graph.node import NodeSpec, read
 from comfy_core.memory import Memory
-from comfy_core.models.loader import UpscaleModel
 
 log = structlog.get_logger()
 
@@ -24,14 +23,18 @@ class Services:
     """What built-in nodes may use. metadata: whether images carry the workflow that made them."""
 
     folders: Folders
-    memory: Memory[UpscaleModel]
+    memory: Memory
     metadata: bool = True
 
 
 class BuiltIn:
-    """A node of our own: `services` is set on the bound subclass."""
+    """A node of our own: `services` is set on the bound subclass.
+
+    MODEL_FILES: which inputs name a model file, and the kind of folder it is in, so that memory can plan ahead.
+    """
 
     services: ClassVar[Services]
+    MODEL_FILES: ClassVar[Mapping[str, str]] = {}
     DISPLAY_NAME: ClassVar[str | None] = None
     PYTHON_MODULE: ClassVar[str] = "nodes"
 

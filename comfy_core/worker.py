@@ -17,7 +17,6 @@ from comfy_core.events import Post, Reporter
 from comfy_core.graph.execute import Engine, Failure, Result, Run
 from comfy_core.graph.problem import type_name
 from comfy_core.memory import Memory, is_out_of_memory
-from comfy_core.models.loader import UpscaleModel
 from comfy_core.queue import SECRETS, History, Item, PromptQueue
 
 log = structlog.get_logger()
@@ -37,9 +36,7 @@ class Wishes:
 class Worker:
     """Takes prompts from the queue until the process ends."""
 
-    def __init__(
-        self, queue: PromptQueue, history: History, engine: Engine, memory: Memory[UpscaleModel], post: Post
-    ) -> None:
+    def __init__(self, queue: PromptQueue, history: History, engine: Engine, memory: Memory, post: Post) -> None:
         self._queue = queue
         self._history = history
         self._engine = engine

@@ -7,7 +7,8 @@ Pickles are read with weights_only, so that a file cannot run code.
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,43 @@ UNREADABLE = (
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict")
 
 
-@dataclass(slots=True)
 class UpscaleModel:
-    """An enlarging network in evaluation mode. scale: output pixels per input pixel, along each side."""
+    """An enlarging network in evaluation mode. scale: output pixels per input pixel, along each side.
 
-    model: Any
-    scale: int
-    architecture: str
+    One that was read from a file may be shed when memory is short; it is read again when it is next used.
+    """
+
+    def __init__(
+        self, model: Any, scale: int, architecture: str, reread: Callable[[], UpscaleModel] | None = None
+    ) -> None:
+        self.scale = scale
+        self.architecture = architecture
+        self._model = model
+        self._reread = reread
+
+    @property
+    def model(self) -> Any:
+        """The network itself."""
+        if self._model is None and self._reread is not None:
+            self._model = self._reread().model
+        return self._model
+
+    def tensors(self) -> Iterable[torch.Tensor]:
+        """Parameters and buffers; none of a model that was shed or is no torch module."""
+        if isinstance(self._model, torch.nn.Module):
+            yield from self._model.parameters()
+            yield from self._model.buffers()
 
     def to(self, device: torch.device) -> UpscaleModel:
         """Move the network to a device."""
         self.model.to(device)
         return self
+
+    def shed(self) -> bool:
+        """Let go of the network; False when it could not be read again."""
+        if self._reread is not None:
+            self._model = None
+        return self._reread is not None
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """[B, 3, H, W] to [B, 3, H * scale, W * scale]."""
@@ -74,13 +100,14 @@ def _unwrapped(loaded: Any, name: str) -> StateDict:
 def load_upscaler(path: Path) -> UpscaleModel:
     """Read an enlarging network. Raises ModelRefused when the file or its architecture is not usable."""
     state = {key: tensor.float() for key, tensor in read_weights(path).items()}
+    again = partial(load_upscaler, path)
     try:
         if srvgg.recognises(state):
             compact = srvgg.from_state(state)
-            return UpscaleModel(_ready(compact), compact.scale, "SRVGGNetCompact")
+            return UpscaleModel(_ready(compact), compact.scale, "SRVGGNetCompact", again)
         if rrdbnet.recognises(state):
             dense = rrdbnet.from_state(state)
-            return UpscaleModel(_ready(dense), dense.scale, "RRDBNet")
+            return UpscaleModel(_ready(dense), dense.scale, "RRDBNet", again)
     except (RuntimeError, KeyError, ValueError, IndexError) as error:
         raise ModelRefused(f"the weights in {path.name} do not fit together: {str(error)[:300]}") from error
     return _by_spandrel(path, state)
@@ -103,4 +130,6 @@ def _by_spandrel(path: Path, state: StateDict) -> UpscaleModel:
         raise ModelRefused(f"the architecture of {path.name} is unknown") from error
     if not isinstance(found, spandrel.ImageModelDescriptor):
         raise ModelRefused(f"{path.name} is not a model that turns one image into another")
-    return UpscaleModel(found.eval().model, int(found.scale), str(found.architecture.name))
+    return UpscaleModel(
+        found.eval().model, int(found.scale), str(found.architecture.name), partial(load_upscaler, path)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 
@@ -27,6 +28,7 @@ class UpscaleModelLoader(BuiltIn):
     PYTHON_MODULE = "comfy_extras.nodes_upscale_model"
     RETURN_TYPES = ("UPSCALE_MODEL",)
     FUNCTION = "load_model"
+    MODEL_FILES: ClassVar[Mapping[str, str]] = {"model_name": "upscale_models"}
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
@@ -65,15 +67,15 @@ class ImageUpscaleWithModel(BuiltIn):
         grown = image[..., 0].numel() * upscale_model.scale**2
         require(grown * 3 * BYTES_PER_VALUE * 2, "the enlarged image")
         tile = TILE
-        upscale_model.to(self.services.memory.device)
-        while True:
-            try:
-                return (self._enlarge(upscale_model, image, tile),)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or tile <= SMALLEST_TILE:
-                    raise
-            tile //= 2
-            self.services.memory.collect()
+        with self.services.memory.use(upscale_model):
+            while True:
+                try:
+                    return (self._enlarge(upscale_model, image, tile),)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or tile <= SMALLEST_TILE:
+                        raise
+                tile //= 2
+                self.services.memory.collect()
 
     def _enlarge(self, model: UpscaleModel, image: torch.Tensor, tile: int) -> torch.Tensor:
         batch, height, width = image.shape[:3]

@@ -11,9 +11,9 @@ import torch
 from aiohttp import web
 
 from comfy_core.config import VERSION, Settings
-from comfy_core.memory import free_of
 from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE
+from comfy_core.usage import free_of
 
 MIB = 1024 * 1024
 

@@ -1,0 +1,95 @@
+"""How much memory is in use and was in use at most. It measures; what is done about it is decided elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+KIB = 1024
+STATM, STATUS, CLEAR = Path("/proc/self/statm"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = b"5"
+
+
+def resident() -> int:
+    """Bytes of main memory this process holds now."""
+    try:
+        return int(STATM.read_bytes().split()[1]) * PAGE
+    except OSError:
+        return int(psutil.Process().memory_info().rss)
+
+
+def free_of(device: torch.device) -> tuple[int, int]:
+    """(free, total) bytes of a device's memory; main memory for anything but CUDA."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return free, total
+    facts: Any = psutil.virtual_memory()
+    return int(facts.available), int(facts.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """The most memory held at once during a run, in bytes. vram is 0 without a GPU."""
+
+    ram: int = 0
+    vram: int = 0
+
+
+class PeakMeter:
+    """The peaks between `start` and `read`.
+
+    Linux keeps the highest resident size of a process and can be told to start over. Where it cannot, the peak of the
+    whole process's life counts if it rose in between, else the larger of both ends.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._resets = False
+        self._first = 0
+        self._life = 0
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._first, self._life = resident(), _highest_of_life()
+        self._resets = _reset_highest()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def read(self) -> Peaks:
+        """The peaks since `start`."""
+        vram = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0
+        return Peaks(self._ram(), vram)
+
+    def _ram(self) -> int:
+        highest = _highest_since_reset() if self._resets else 0
+        if highest:
+            return highest
+        life = _highest_of_life()
+        return life if life > self._life else max(self._first, resident())
+
+
+def _reset_highest() -> bool:
+    with contextlib.suppress(OSError):
+        CLEAR.write_bytes(RESET_PEAK)
+        return True
+    return False
+
+
+def _highest_since_reset() -> int:
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * KIB
+    return 0
+
+
+def _highest_of_life() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
