@@ -11,7 +11,9 @@ from uuid import UUID
 import httpx
 import pytest
 
+from drivers.wire import MachineId
 from orchestrator.store.db import Database
+from orchestrator.store.fleet import beat
 from orchestrator.store.ids import digest, uuid7
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +164,9 @@ async def _attempt(api: httpx.AsyncClient, db: Database) -> tuple[UUID, UUID, st
     graph = {"1": {"class_type": "A", "inputs": {}}}
     workflow = (await api.post("/api/v1/workflows", json={"name": "w", "api_graph": graph})).json()
     run_id, attempt_id, token = uuid7(), uuid7(), secrets.token_hex(16)
+    await beat(
+        db, {MachineId(UUID(machine["id"])): 1}, 3600.0
+    )  # or the watcher takes the run from a machine never seen
     await db.execute(
         """
         insert into runs (id, organisation_id, workflow_id, version_id, status, lane, attempt_id, attempts, machine_id)
