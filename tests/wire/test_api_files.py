@@ -166,7 +166,7 @@ async def _attempt(api: httpx.AsyncClient, db: Database) -> tuple[UUID, UUID, st
     run_id, attempt_id, token = uuid7(), uuid7(), secrets.token_hex(16)
     await beat(
         db, {MachineId(UUID(machine["id"])): 1}, 3600.0
-    )  # or the watcher takes the run from a machine never seen
+    )  # a machine never seen loses its runs
     await db.execute(
         """
         insert into runs (id, organisation_id, workflow_id, version_id, status, lane, attempt_id, attempts, machine_id)
