@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from comfy_core.errors import InputRefused
+from comfy_core.listing import Listings
+from comfy_core.scope import own
 
-WEIGHTS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
+Searched = tuple[list[str], Collection[str]]
+"""Folders searched in order, and the endings of the files that count; no endings: every file counts."""
+
+WEIGHTS = {".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"}
+OTHER_ENDINGS: Mapping[str, Collection[str]] = {
+    "configs": [".yaml"],
+    "diffusers": ["folder"],
+    "custom_nodes": set(),
+    "classifiers": {""},
+}
 MODEL_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "checkpoints": ("checkpoints",),
     "configs": ("configs",),
@@ -62,15 +72,38 @@ def annotated(name: str, default: str = "input") -> tuple[str, str]:
     return name, default
 
 
-@dataclass(slots=True)
 class Folders:
-    """The folders of one executor. models: kind -> folders searched in order."""
+    """The folders of one executor. models: kind -> where it is searched, in the very shape in which packs change it."""
 
-    base: Path
-    input: Path
-    output: Path
-    temp: Path
-    models: dict[str, list[Path]] = field(default_factory=dict)
+    def __init__(
+        self,
+        base: Path,
+        input: Path,  # noqa: A002 - ComfyUI's word
+        output: Path,
+        temp: Path,
+        models: dict[str, Searched] | None = None,
+        user: Path | None = None,
+    ) -> None:
+        self.base = base
+        self.user = user or base / "user"
+        self._listings = Listings()
+        self.models = {} if models is None else models
+        self._input, self._output, self._temp = input, output, temp
+
+    @property
+    def input(self) -> Path:
+        """Where prompts' files are read from: the running prompt's own, where it has one."""
+        return own(self._input)
+
+    @property
+    def output(self) -> Path:
+        """Where results are written to."""
+        return own(self._output)
+
+    @property
+    def temp(self) -> Path:
+        """Where previews are written to."""
+        return own(self._temp)
 
     def of_kind(self, kind: str) -> Path:
         """The input, output or temp folder. Raises InputRefused for any other kind."""
@@ -91,25 +124,29 @@ class Folders:
         return sorted(entry.name for entry in self.input.iterdir() if entry.is_file() and entry.name[0] != ".")
 
     def model_names(self, kind: str) -> list[str]:
-        """Names of the weights of a kind, relative to their folder, sorted. Raises KeyError for an unknown kind."""
+        """Names of the files of a kind, relative to their folder, sorted. Raises KeyError for an unknown kind."""
+        roots, endings = self.models[OLD_NAMES.get(kind, kind)]
         found: set[str] = set()
-        for root in self.models[OLD_NAMES.get(kind, kind)]:
-            found.update(path.relative_to(root).as_posix() for path in _weights(root))
+        for root in roots:
+            found.update(name for name in self._listings.below(root).names if counts(name, endings))
         return sorted(found)
 
     def find_model(self, kind: str, name: str) -> Path:
-        """The path of a model. Raises InputRefused when no folder of the kind has it."""
-        for root in self.models[OLD_NAMES.get(kind, kind)]:
-            path = inside(root, name)
+        """The path of a model. Raises KeyError for an unknown kind, InputRefused when no folder of the kind has it."""
+        for root in self.models[OLD_NAMES.get(kind, kind)][0]:
+            path = inside(Path(root), name)
             if path.is_file():
                 return path
         raise InputRefused(f"there is no model {name[:200]!r} in {kind}")
 
-    def add_models(self, kind: str, root: Path) -> None:
-        """Search one more folder for a kind."""
-        searched = self.models.setdefault(OLD_NAMES.get(kind, kind), [])
-        if root not in searched:
-            searched.append(root)
+    def add_models(self, kind: str, root: Path, *, first: bool = False) -> None:
+        """Search one more folder for a kind, or search this one first."""
+        kind, folder = OLD_NAMES.get(kind, kind), str(root)
+        searched = self.models.setdefault(kind, ([], set()))[0]
+        if folder in searched and first:
+            searched.remove(folder)
+        if folder not in searched:
+            searched.insert(0 if first else len(searched), folder)
 
     def base_for_uploads(self) -> Path:
         """Where uploads are received before they have a name: beside the input files, so that moving is a rename."""
@@ -118,27 +155,29 @@ class Folders:
 
     def prepare(self) -> None:
         """Make the folders that are written to, with an empty temp folder."""
-        for folder in (self.input, self.output):
-            folder.mkdir(parents=True, exist_ok=True)
         self.wipe_temp()
-        self.temp.mkdir(parents=True, exist_ok=True)
+        self.make()
+
+    def make(self) -> None:
+        """Make the folders that are written to, the running prompt's own where it has them."""
+        for folder in (self.input, self.output, self.temp):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def wipe_temp(self) -> None:
         """Remove the temp folder and all in it."""
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.temp)
+            shutil.rmtree(self._temp)
 
 
-def _weights(root: Path) -> Iterator[Path]:
-    if not root.is_dir():
-        return
-    for path in root.rglob("*"):
-        if path.suffix.lower() in WEIGHTS and path.is_file():
-            yield path
+def counts(name: str, endings: Collection[str]) -> bool:
+    """Whether a file of this name is one of a kind with these endings."""
+    return not endings or Path(name).suffix.lower() in endings
 
 
-def standard_models(roots: Iterable[Path], base: Path) -> dict[str, list[Path]]:
+def standard_models(roots: Iterable[Path], base: Path) -> dict[str, Searched]:
     """Model folders by kind under each root; custom nodes live beside the models, under base."""
-    kinds = {kind: [root / name for root in roots for name in names] for kind, names in MODEL_FOLDERS.items()}
-    kinds["custom_nodes"] = [base / "custom_nodes"]
+    kinds: dict[str, Searched] = {}
+    for kind, names in MODEL_FOLDERS.items():
+        kinds[kind] = ([str(root / name) for root in roots for name in names], OTHER_ENDINGS.get(kind, WEIGHTS))
+    kinds["custom_nodes"] = ([str(base / "custom_nodes")], set())
     return kinds

@@ -61,5 +61,23 @@ def test_the_command_line_takes_comfyuis_flags(tmp_path: Path) -> None:
     assert settings.hosts == ["0.0.0.0", "::"]
     assert (settings.cpu, settings.keep) == (True, 9)
     assert settings.ignored == ["--lowvram", "--preview-method", "--no-such-flag"]
-    searched = settings.folders.models["upscale_models"]
-    assert searched == [tmp_path / "models/upscale_models", tmp_path / "weights/up", tmp_path / "weights/more"]
+    searched, endings = settings.folders.models["upscale_models"]
+    assert searched == [str(tmp_path / name) for name in ("models/upscale_models", "weights/up", "weights/more")]
+    assert ".safetensors" in endings
+
+
+def test_model_names_follow_the_disk_and_the_endings(tmp_path: Path) -> None:
+    """A listing is remembered, and read again when a folder below changes, one behind a link too."""
+    loras, elsewhere = tmp_path / "loras", tmp_path / "elsewhere"
+    (loras / "deep" / ".git").mkdir(parents=True)
+    elsewhere.mkdir()
+    (loras / "link").symlink_to(elsewhere)
+    (loras / "round").symlink_to(loras)
+    for name in ("a.safetensors", "notes.txt", "deep/b.PT", "deep/.git/c.pt"):
+        (loras / name).touch()
+    folders = Folders(tmp_path, tmp_path, tmp_path, tmp_path, {"loras": ([str(loras)], {".safetensors", ".pt"})})
+    assert folders.model_names("loras") == ["a.safetensors", "deep/b.PT"]
+    (elsewhere / "d.pt").touch()
+    assert folders.model_names("loras") == ["a.safetensors", "deep/b.PT", "link/d.pt"]
+    folders.models["loras"] = ([str(loras)], set())
+    assert "notes.txt" in folders.model_names("loras")
