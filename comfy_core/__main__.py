@@ -14,7 +14,7 @@ import sys
 import structlog
 
 from comfy_core import log as logging_setup
-from comfy_core.config import read_settings
+from comfy_core.config import read_settings, show_gpus
 from comfy_core.errors import ExecutorError
 from comfy_core.packs.prestart import prepare
 from comfy_core.surface import Surface, attach
@@ -41,6 +41,7 @@ def main() -> None:
         raise SystemExit(2) from error
     if settings.die_with_parent:
         die_with_parent()
+    show_gpus(settings)
     if settings.ignored:
         log.warning("flags without a meaning here are ignored", flags=settings.ignored)
     settings.folders.prepare()

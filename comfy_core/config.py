@@ -1,46 +1,68 @@
-"""The command line and the environment of the executor, read once. It starts nothing.
+"""What the executor was told, by the command line and the environment, read once. It starts nothing.
 
-All of ComfyUI's flags are taken; those without a meaning here are named in a warning and ignored.
+`flags` knows the names; here they become settings.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from comfy_core import flags
 from comfy_core.errors import InputRefused
+from comfy_core.flags import VERSION as VERSION
+from comfy_core.flags import Flags, Vram
 from comfy_core.folders import Folders, standard_models
+from comfy_core.limits import Keep, Limits, gigabytes
 
-VERSION = "0.3.64"
-"""The ComfyUI release whose interface is spoken."""
+CacheKind = Literal["classic", "lru", "none", "ram"]
+MIB = 1024 * 1024
+KEEP: dict[Vram, Keep] = {
+    "gpu-only": "only_on_device",
+    "highvram": "on_device",
+    "normalvram": "as_room_allows",
+    "lowvram": "while_used",
+    "novram": "while_used",
+}
 
-IGNORED_SWITCHES = re.findall(
-    r"\S+",
-    """
-    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp32 force-fp16 fp32-unet fp64-unet bf16-unet
-    fp16-unet fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
-    fp8_e5m2-text-enc fp16-text-enc fp32-text-enc bf16-text-enc force-channels-last disable-ipex-optimize
-    supports-fp8-compute use-split-cross-attention use-quad-cross-attention use-pytorch-cross-attention
-    use-sage-attention use-flash-attention disable-xformers force-upcast-attention dont-upcast-attention gpu-only
-    highvram normalvram lowvram novram async-offload force-non-blocking disable-smart-memory deterministic
-    mmap-torch-files disable-mmap dont-print-server quick-test-for-ci disable-api-nodes
-    multi-user log-stdout enable-compress-response-body cache-classic
-""",
-)
-IGNORED_VALUES = re.findall(
-    r"\S+",
-    """
-    tls-keyfile tls-certfile cuda-device default-device directml oneapi-device-selector preview-method preview-size
-    reserve-vram default-hashing-function fast verbose front-end-version front-end-root
-    user-directory comfy-api-base database-url cache-ram
-""",
-)
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Which results outlive their prompt. entries: of lru; free_gb: of ram, the memory to keep free."""
+
+    kind: CacheKind = "classic"
+    entries: int = 0
+    free_gb: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """Where the server listens and what it lets in. max_upload: bytes of a request's body."""
+
+    hosts: list[str]
+    port: int
+    cors_origin: str | None
+    max_upload: int
+    compress: bool
+    tls_key: Path | None
+    tls_certificate: Path | None
+    front_end: Path | None
+    multi_user: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """What is computed on. visible: as CUDA_VISIBLE_DEVICES has it; index: of the GPU among those that are visible."""
+
+    cpu: bool
+    visible: str | None
+    index: int
+    limits: Limits
+    threads: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,81 +80,101 @@ class PackSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the executor was told. keep: results kept beyond their prompt; None keeps none between prompts."""
+    """What the executor was told. flags: all of them as they were given; preview_size: pixels of the longest side."""
 
-    hosts: list[str]
-    port: int
+    network: NetworkSettings
     folders: Folders
-    cpu: bool
-    keep: int | None
-    threads: int | None
-    cors_origin: str | None
-    max_upload_mb: float
+    device: DeviceSettings
+    cache: CacheSettings
+    packs: PackSettings
     metadata: bool
+    preview_method: str
+    preview_size: int
+    log_level: str
+    log_stdout: bool
     die_with_parent: bool
+    quick_test: bool
     ignored: list[str]
     argv: list[str]
-    packs: PackSettings
+    flags: Flags
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
     """Read the command line. Raises InputRefused for a models file that cannot be read; argparse ends on bad flags."""
-    given, unknown = _parser().parse_known_args(argv)
-    used = vars(given)
-    ignored = [name for name in (*IGNORED_SWITCHES, *IGNORED_VALUES) if used[_attribute(name)] is not None]
+    given, unknown = flags.read(argv)
     return Settings(
-        hosts=[host for host in given.listen.split(",") if host],
-        port=given.port,
+        network=_network(given),
         folders=_folders(given),
-        cpu=given.cpu,
-        keep=None if given.cache_none else given.cache_lru,
-        threads=given.threads if given.threads is not None else _threads(),
-        cors_origin=given.enable_cors_header,
-        max_upload_mb=given.max_upload_size,
-        metadata=not given.disable_metadata,
-        die_with_parent=given.die_with_parent,
-        ignored=[*(f"--{name}" for name in ignored), *unknown],
-        argv=list(argv),
+        device=_device(given),
+        cache=_cache(given),
         packs=_packs(given),
+        metadata=not given.disable_metadata,
+        preview_method=given.preview_method,
+        preview_size=given.preview_size,
+        log_level=given.verbose,
+        log_stdout=given.log_stdout,
+        die_with_parent=given.die_with_parent,
+        quick_test=given.quick_test_for_ci,
+        ignored=[*given.unheard, *unknown],
+        argv=list(argv),
+        flags=given,
     )
 
 
-def _attribute(flag: str) -> str:
-    return "ignored_" + flag.replace("-", "_")
+def show_gpus(settings: Settings) -> None:
+    """Have torch, which is imported later, see only the GPUs that were asked for."""
+    if settings.device.visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.visible
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m comfy_core", allow_abbrev=False)
-    add = parser.add_argument
-    add("--listen", nargs="?", default="127.0.0.1", const="0.0.0.0,::", help="addresses to bind, comma separated")
-    add("--port", type=int, default=8188, help="0 takes a free port and logs it")
-    add("--base-directory", type=Path, default=Path())
-    add("--models-directory", type=Path, action="append", help="holds checkpoints/, upscale_models/ ...; repeatable")
-    add("--input-directory", type=Path)
-    add("--output-directory", type=Path)
-    add("--temp-directory", type=Path, help="a folder temp/ is made, and wiped, inside")
-    add("--extra-model-paths-config", nargs="+", action="append", type=Path, default=[])
-    add("--cpu", action="store_true")
-    add("--threads", type=int, help="threads for arithmetic; OMP_NUM_THREADS when absent")
-    add("--cache-lru", type=int, default=0)
-    add("--cache-none", action="store_true")
-    add("--enable-cors-header", nargs="?", const="*")
-    add("--max-upload-size", type=float, default=100, help="MiB")
-    add("--disable-metadata", action="store_true")
-    add("--custom-nodes", nargs="+", action="append", type=Path, default=[], help="node packs: folders or .py files")
-    add("--disable-all-custom-nodes", action="store_true", help="load no node pack")
-    add("--whitelist-custom-nodes", nargs="+", default=[], help="packs to load even so, by name")
-    add("--pack-import-timeout", type=float, default=60.0, help="seconds after which a pack's import is given up")
-    add("--version", action="version", version=f"comfy_core, speaking ComfyUI {VERSION}")
-    add("--die-with-parent", action="store_true", help="end when the process that started this one does")
-    for name in IGNORED_SWITCHES:
-        add(f"--{name}", dest=_attribute(name), action="store_const", const=True, help=argparse.SUPPRESS)
-    for name in IGNORED_VALUES:
-        add(f"--{name}", dest=_attribute(name), nargs="*", help=argparse.SUPPRESS)
-    return parser
+def _network(given: Flags) -> NetworkSettings:
+    if (given.tls_keyfile is None) != (given.tls_certfile is None):
+        raise InputRefused("--tls-keyfile and --tls-certfile belong together")
+    front_end = given.front_end_root
+    if front_end is not None and not (front_end / "index.html").is_file():
+        raise InputRefused(f"--front-end-root: there is no index.html in {front_end}")
+    return NetworkSettings(
+        hosts=[host for host in given.listen.split(",") if host],
+        port=given.port,
+        cors_origin=given.enable_cors_header,
+        max_upload=int(given.max_upload_size * MIB),
+        compress=given.enable_compress_response_body,
+        tls_key=given.tls_keyfile,
+        tls_certificate=given.tls_certfile,
+        front_end=front_end.resolve() if front_end is not None else None,
+        multi_user=given.multi_user,
+    )
 
 
-def _packs(given: argparse.Namespace) -> PackSettings:
+def _device(given: Flags) -> DeviceSettings:
+    return DeviceSettings(
+        cpu=given.cpu,
+        visible=given.cuda_device,
+        index=given.default_device or 0,
+        limits=_limits(given),
+        threads=given.threads if given.threads is not None else _threads(),
+    )
+
+
+def _limits(given: Flags) -> Limits:
+    mode = flags.vram(given)
+    return Limits(
+        ram=gigabytes(given.ram_limit),
+        vram=gigabytes(given.vram_limit),
+        reserve=gigabytes(given.reserve_vram) or 0,
+        keep=KEEP["lowvram" if given.disable_smart_memory and mode == "normalvram" else mode],
+    )
+
+
+def _cache(given: Flags) -> CacheSettings:
+    if given.cache_none:
+        return CacheSettings("none")
+    if given.cache_ram is not None:
+        return CacheSettings("ram", free_gb=given.cache_ram)
+    return CacheSettings("lru", given.cache_lru) if given.cache_lru > 0 else CacheSettings()
+
+
+def _packs(given: Flags) -> PackSettings:
     return PackSettings(
         named=[path.resolve() for several in given.custom_nodes for path in several],
         disabled=given.disable_all_custom_nodes,
@@ -146,13 +188,14 @@ def _threads() -> int | None:
     return int(told) if told.isdecimal() and int(told) > 0 else None
 
 
-def _folders(given: argparse.Namespace) -> Folders:
+def _folders(given: Flags) -> Folders:
     base = given.base_directory.resolve()
     folders = Folders(
         base=base,
         input=(given.input_directory or base / "input").resolve(),
         output=(given.output_directory or base / "output").resolve(),
         temp=(given.temp_directory or base).resolve() / "temp",
+        user=(given.user_directory or base / "user").resolve(),
         models=standard_models([root.resolve() for root in given.models_directory or [base / "models"]], base),
     )
     for path in [path for several in given.extra_model_paths_config for path in several]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -13,9 +14,10 @@ import structlog
 import torch
 from aiohttp import web
 
+from comfy_core.config import DeviceSettings, NetworkSettings
+from comfy_core.errors import InputRefused
 from comfy_core.graph.execute import Engine
 from comfy_core.memory import Memory
-from comfy_core.models.loader import UpscaleModel
 from comfy_core.nodes import built_in
 from comfy_core.packs.load import load_all
 from comfy_core.queue import History, PromptQueue
@@ -33,15 +35,20 @@ log = structlog.get_logger()
 def assemble(surface: Surface) -> State:
     """Build every part of the executor; nothing runs yet."""
     settings = surface.settings
-    device = torch.device("cpu" if settings.cpu or not torch.cuda.is_available() else "cuda:0")
-    memory: Memory[UpscaleModel] = Memory(device)
+    device = _device(settings.device)
+    memory = Memory(device, settings.device.limits)
     services = Services(settings.folders, memory, settings.metadata)
     registry = built_in(services)
     hub = Hub()
     queue, history = PromptQueue(hub.queue_changed), History()
-    engine = Engine(registry, settings.keep, torch.inference_mode)
+    engine = Engine(registry, None if settings.cache.kind == "none" else settings.cache.entries, torch.inference_mode)
     worker = Worker(queue, history, engine, memory, hub)
     return State(settings, services, registry, queue, history, worker, hub, surface.additions)
+
+
+def _device(told: DeviceSettings) -> torch.device:
+    on_gpu = not told.cpu and torch.cuda.is_available()
+    return torch.device("cuda", told.index) if on_gpu else torch.device("cpu")
 
 
 async def serve(surface: Surface) -> None:
@@ -58,7 +65,8 @@ async def serve(surface: Surface) -> None:
         return
     state.worker.start()
     await _listen(surface, surface.app)
-    await stop.wait()
+    if not surface.settings.quick_test:
+        await stop.wait()
     state.queue.interrupt()
     state.services.folders.wipe_temp()
 
@@ -79,21 +87,33 @@ async def _listen(surface: Surface, app: web.Application) -> None:
     add_routes(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GOODBYE_S)
     await runner.setup()
-    for host in surface.settings.hosts:
-        site = web.TCPSite(runner, host, surface.settings.port, reuse_address=True)
+    network = surface.settings.network
+    for host in network.hosts:
+        site = web.TCPSite(runner, host, network.port, reuse_address=True, ssl_context=_tls(network))
         await site.start()
     surface.port = min(address[1] for address in runner.addresses)
-    nodes, hosts = len(surface.registry), surface.settings.hosts
-    log.info("listening", hosts=hosts, port=surface.port, pid=os.getpid(), nodes=nodes)
+    nodes = len(surface.registry)
+    log.info("listening", hosts=network.hosts, port=surface.port, pid=os.getpid(), nodes=nodes)
+
+
+def _tls(network: NetworkSettings) -> ssl.SSLContext | None:
+    if network.tls_certificate is None or network.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(network.tls_certificate, network.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InputRefused(f"the certificate or its key cannot be used: {error}") from error
+    return context
 
 
 def run(surface: Surface) -> None:
     """Serve; ends the process."""
-    if surface.settings.threads:
-        torch.set_num_threads(surface.settings.threads)
+    if surface.settings.device.threads:
+        torch.set_num_threads(surface.settings.device.threads)
     try:
         asyncio.run(serve(surface))
-    except OSError as error:
+    except (OSError, InputRefused) as error:
         log.error("cannot listen", reason=str(error))
         raise SystemExit(2) from error
     sys.stderr.flush()

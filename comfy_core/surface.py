@@ -41,7 +41,7 @@ class Surface:
         self.additions = Additions()
         self.app: web.Application | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.port = settings.port
+        self.port = settings.network.port
         self._parts: State | None = None
 
     @property

@@ -13,7 +13,6 @@ from comfy_core.packs import additions
 from comfy_core.server import files, info, prompt, queue, ws
 from comfy_core.server.state import STATE, State
 
-MIB = 1024 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/ws", ws.websocket),
@@ -41,9 +40,11 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 def open_app(state: State) -> web.Application:
     """The application of one executor, still without routes: packs reach for it while they are imported."""
-    guard: Middleware = _cors(state.settings.cors_origin) if state.settings.cors_origin else _origin_guard
+    guard: Middleware = (
+        _cors(state.settings.network.cors_origin) if state.settings.network.cors_origin else _origin_guard
+    )
     app = web.Application(
-        client_max_size=int(state.settings.max_upload_mb * MIB),
+        client_max_size=state.settings.network.max_upload,
         middlewares=[guard],
     )
     app[STATE] = state

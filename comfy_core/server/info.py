@@ -15,8 +15,6 @@ from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE
 from comfy_core.usage import free_of
 
-MIB = 1024 * 1024
-
 
 async def object_info(request: web.Request) -> web.Response:
     """Every node class."""
@@ -72,7 +70,7 @@ def _device(device: torch.device, free: int, total: int) -> dict[str, Any]:
 
 def features(settings: Settings) -> dict[str, Any]:
     """What this server can do, as negotiated over /ws."""
-    return {"supports_preview_metadata": True, "max_upload_size": int(settings.max_upload_mb * MIB)}
+    return {"supports_preview_metadata": True, "max_upload_size": settings.network.max_upload}
 
 
 async def get_features(request: web.Request) -> web.Response:

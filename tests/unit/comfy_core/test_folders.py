@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_core.config import read_settings
+from comfy_core.config import CacheSettings, read_settings
 from comfy_core.errors import InputRefused
 from comfy_core.folders import Folders, inside
 from comfy_core.nodes.saving import place_for
@@ -55,12 +55,14 @@ def test_the_command_line_takes_comfyuis_flags(tmp_path: Path) -> None:
     """Flags without a meaning here are kept for a warning; model folders come from both sources."""
     extra = tmp_path / "extra.yaml"
     extra.write_text("mine:\n  base_path: weights\n  upscale_models: |\n    up\n    more\n")
-    argv = ["--listen", "--port", "0", "--cpu", "--cache-lru", "9", "--lowvram", "--preview-method", "auto"]
+    argv = ["--listen", "--port", "0", "--cpu", "--cache-lru", "9", "--lowvram", "--fp16-unet"]
     argv += ["--base-directory", str(tmp_path), "--extra-model-paths-config", str(extra), "--no-such-flag"]
     settings = read_settings(argv)
-    assert settings.hosts == ["0.0.0.0", "::"]
-    assert (settings.cpu, settings.keep) == (True, 9)
-    assert settings.ignored == ["--lowvram", "--preview-method", "--no-such-flag"]
+    assert settings.network.hosts == ["0.0.0.0", "::"]
+    assert settings.device.cpu
+    assert settings.cache == CacheSettings("lru", 9)
+    assert settings.device.limits.keep == "while_used"
+    assert settings.ignored == ["--fp16-unet", "--no-such-flag"]
     searched, endings = settings.folders.models["upscale_models"]
     assert searched == [str(tmp_path / name) for name in ("models/upscale_models", "weights/up", "weights/more")]
     assert ".safetensors" in endings
