@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from comfy_core.nodes import deploy_output, external, image, preview, primitive, rebatch, scale, upscale
+from comfy_core.nodes import (
+    batch,
+    deploy_output,
+    external,
+    image,
+    latent,
+    latent_composite,
+    latent_empty,
+    latent_file,
+    mask,
+    preview,
+    primitive,
+    rebatch,
+    scale,
+    transform,
+    upscale,
+)
 from comfy_core.registry import BuiltIn, Registry, Services
 
 THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     image.NODES,
     scale.NODES,
     rebatch.NODES,
+    transform.NODES,
+    batch.NODES,
+    mask.NODES,
+    latent.NODES,
+    latent_composite.NODES,
+    latent_empty.NODES,
+    latent_file.NODES,
     upscale.NODES,
     primitive.NODES,
     preview.NODES,

@@ -72,6 +72,11 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)[None]
 
 
+def as_masks(mask: torch.Tensor) -> torch.Tensor:
+    """A MASK as [B, H, W]; one of [H, W] is a batch of one, further dimensions join the batch."""
+    return mask.reshape(-1, *mask.shape[-2:])
+
+
 def to_pictures(images: Any) -> Iterator[Image.Image]:
     """Each frame of an IMAGE as an 8-bit picture, values truncated. Raises InputRefused for what is no IMAGE."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4:

@@ -33,11 +33,17 @@ def _centre(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 
 def _lanczos(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """By PIL on 8-bit values, one band at a time."""
+    """By PIL on 8-bit values; alpha weighs the colours beside it. Channels that are no picture go one at a time."""
     scaled = torch.empty((image.shape[0], height, width, image.shape[3]))
     values = np.clip(image.cpu().numpy() * 255.0, 0, 255).astype(np.uint8)
     for index, frame in enumerate(values):
-        for band in range(frame.shape[2]):
-            picture = Image.fromarray(frame[:, :, band]).resize((width, height), Image.Resampling.LANCZOS)
-            scaled[index, :, :, band] = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)
+        bands = [frame] if frame.shape[2] in (3, 4) else np.split(frame, frame.shape[2], axis=2)
+        grown = [_by_pil(band, width, height) for band in bands]
+        scaled[index] = torch.from_numpy(np.concatenate(grown, axis=2))
     return scaled
+
+
+def _by_pil(values: np.ndarray, width: int, height: int) -> np.ndarray:
+    picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    scaled = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32) / 255.0
+    return scaled.reshape(height, width, -1)
