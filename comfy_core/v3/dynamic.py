@@ -1,0 +1,174 @@
+"""Inputs whose types or number are not fixed: several types, one type shared by several slots, inputs that grow.
+
+The executor checks types only; the user interface makes the slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_core.v3 import slot
+from comfy_core.v3.slot import ComfyTypeI, ComfyTypeIO, comfytype
+
+Kind = Any
+"""An io type: a class made by `comfytype` or `Custom`."""
+
+
+def joined(kinds: list[Kind]) -> str:
+    """The names of several types, each once, as links are checked against."""
+    return ",".join(dict.fromkeys(name for kind in kinds for name in str(kind.io_type).split(",")))
+
+
+@comfytype(io_type="COMFY_MULTITYPED_V3")
+class MultiType(ComfyTypeI):
+    """Any of several types."""
+
+    class Input(slot.Input):
+        """types: the types taken. id may be a widget input, whose widget is then shown beside the socket."""
+
+        def __init__(
+            self,
+            id: str | slot.Input,  # noqa: A002 - the node protocol's name
+            types: list[Kind],
+            display_name: str | None = None,
+            optional: bool = False,
+            tooltip: str | None = None,
+            lazy: bool | None = None,
+            extra_dict: dict[str, Any] | None = None,
+        ) -> None:
+            self.input_override = id if isinstance(id, slot.Input) else None
+            shown = self.input_override
+            if shown is not None:
+                super().__init__(
+                    shown.id, shown.display_name, shown.optional, shown.tooltip, shown.lazy, shown.extra_dict
+                )
+            else:
+                super().__init__(str(id), display_name, optional, tooltip, lazy, extra_dict)
+            self._kinds = types
+
+        @property
+        def io_types(self) -> list[Kind]:
+            """The types taken, that of the widget first."""
+            own = [self.input_override.Parent] if self.input_override is not None else []
+            return [*own, *(kind for kind in self._kinds if kind not in own)]
+
+        def get_io_type(self) -> str:
+            """All names, joined by commas."""
+            return joined(self.io_types)
+
+        def as_dict(self) -> dict[str, Any]:
+            """The widget's options, where there is one."""
+            if self.input_override is None:
+                return super().as_dict()
+            return self.input_override.as_dict()
+
+
+@comfytype(io_type="COMFY_MATCHTYPE_V3")
+class MatchType(ComfyTypeIO):
+    """The same type on every slot with the same template."""
+
+    class Template:
+        """What the slots have in common. allowed_types: one type or several; left out, any."""
+
+        def __init__(self, template_id: str, allowed_types: list[Kind] | Kind | None = None) -> None:
+            self.template_id = template_id
+            self.allowed_types = allowed_types if isinstance(allowed_types, list) else [allowed_types or _Any]
+
+        def as_dict(self) -> dict[str, Any]:
+            """As clients are told it."""
+            return {"template_id": self.template_id, "allowed_types": joined(self.allowed_types)}
+
+    class Input(slot.Input):
+        """An input of the template's type."""
+
+        def __init__(
+            self,
+            id: str,  # noqa: A002
+            template: MatchType.Template,
+            display_name: str | None = None,
+            optional: bool = False,
+            tooltip: str | None = None,
+            lazy: bool | None = None,
+            extra_dict: dict[str, Any] | None = None,
+        ) -> None:
+            super().__init__(id, display_name, optional, tooltip, lazy, extra_dict)
+            self.template = template
+
+        def _own(self) -> dict[str, Any]:
+            return {"template": self.template.as_dict()}
+
+    class Output(slot.Output):
+        """An output of the template's type."""
+
+        def __init__(
+            self,
+            id: str,  # noqa: A002
+            template: MatchType.Template,
+            display_name: str | None = None,
+            tooltip: str | None = None,
+            is_output_list: bool = False,
+        ) -> None:
+            super().__init__(id, display_name, tooltip, is_output_list)
+            self.template = template
+
+        def as_dict(self) -> dict[str, Any]:
+            """What clients are told of it."""
+            return super().as_dict() | {"template": self.template.as_dict()}
+
+
+class _Any:
+    io_type = "*"
+
+
+class DynamicInput(slot.Input):
+    """An input that stands for several."""
+
+    def get_dynamic(self) -> list[slot.Input]:
+        """The inputs it stands for."""
+        return []
+
+
+class DynamicOutput(slot.Output):
+    """An output that stands for several."""
+
+    def get_dynamic(self) -> list[slot.Output]:
+        """The outputs it stands for."""
+        return []
+
+
+@comfytype(io_type="COMFY_AUTOGROW_V3")
+class Autogrow(ComfyTypeI):
+    """As many inputs of one kind as are linked."""
+
+    Type = dict[str, Any]
+
+    class Input(DynamicInput):
+        """template_input is repeated from `min` to `max` times."""
+
+        def __init__(
+            self,
+            id: str,  # noqa: A002
+            template_input: slot.Input,
+            min: int = 1,  # noqa: A002
+            max: int | None = None,  # noqa: A002
+            display_name: str | None = None,
+            optional: bool = False,
+            tooltip: str | None = None,
+            lazy: bool | None = None,
+            extra_dict: dict[str, Any] | None = None,
+        ) -> None:
+            super().__init__(id, display_name, optional, tooltip, lazy, extra_dict)
+            self.template_input = template_input
+            self.min = min
+            self.max = max
+
+
+AutogrowDynamic = Autogrow
+
+
+@comfytype(io_type="COMFY_COMBODYNAMIC_V3")
+class ComboDynamic(ComfyTypeI):
+    """A choice on which other inputs depend."""
+
+    class Input(DynamicInput):
+        """The choice."""
