@@ -64,6 +64,17 @@ def inside(root: Path, *names: str) -> Path:
     return path
 
 
+def below(root: str, name: str) -> Path:
+    """The path of a name under a folder that only its owner writes to, who may have put links there that lead out.
+
+    Raises InputRefused for a name that leads out by itself.
+    """
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\x00" in name:
+        raise InputRefused(f"{name[:200]!r} leads outside its folder")
+    return Path(root, path)
+
+
 def annotated(name: str, default: str = "input") -> tuple[str, str]:
     """Split `name [output]` into name and kind; a name without annotation is of the default kind."""
     for ending, kind in ANNOTATIONS.items():
@@ -112,6 +123,11 @@ class Folders:
             raise InputRefused(f"there is no folder of type {kind[:50]!r}")
         return known[kind]
 
+    def redirect(self, kind: str, folder: Path) -> None:
+        """Use another input, output or temp folder from now on. Raises InputRefused for any other kind."""
+        self.of_kind(kind)
+        setattr(self, f"_{kind}", folder)
+
     def find_annotated(self, name: str) -> Path:
         """The path of an input name, which may end in ` [output]`, ` [input]` or ` [temp]`. It need not exist."""
         plain, kind = annotated(name)
@@ -134,7 +150,7 @@ class Folders:
     def find_model(self, kind: str, name: str) -> Path:
         """The path of a model. Raises KeyError for an unknown kind, InputRefused when no folder of the kind has it."""
         for root in self.models[OLD_NAMES.get(kind, kind)][0]:
-            path = inside(Path(root), name)
+            path = below(root, name)
             if path.is_file():
                 return path
         raise InputRefused(f"there is no model {name[:200]!r} in {kind}")

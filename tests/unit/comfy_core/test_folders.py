@@ -83,3 +83,15 @@ def test_model_names_follow_the_disk_and_the_endings(tmp_path: Path) -> None:
     assert folders.model_names("loras") == ["a.safetensors", "deep/b.PT", "link/d.pt"]
     folders.models["loras"] = ([str(loras)], set())
     assert "notes.txt" in folders.model_names("loras")
+
+
+def test_a_model_may_be_a_link_but_not_a_way_out(tmp_path: Path) -> None:
+    """Who owns the machine may link models in; a name from a prompt does not leave the folder."""
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "elsewhere.pt").touch()
+    (tmp_path / "loras" / "here.pt").symlink_to(tmp_path / "elsewhere.pt")
+    folders = Folders(tmp_path, tmp_path, tmp_path, tmp_path, {"loras": ([str(tmp_path / "loras")], {".pt"})})
+    assert folders.find_model("loras", "here.pt") == tmp_path / "loras" / "here.pt"
+    for name in ("../elsewhere.pt", str(tmp_path / "elsewhere.pt"), "a\x00", "x/" * 3000):
+        with pytest.raises(InputRefused):
+            folders.find_model("loras", name)
