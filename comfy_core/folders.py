@@ -151,8 +151,9 @@ class Folders:
         """The path of a model. Raises KeyError for an unknown kind, InputRefused when no folder of the kind has it."""
         for root in self.models[OLD_NAMES.get(kind, kind)][0]:
             path = below(root, name)
-            if path.is_file():
-                return path
+            with contextlib.suppress(OSError):  # a name no file system takes names no model
+                if path.is_file():
+                    return path
         raise InputRefused(f"there is no model {name[:200]!r} in {kind}")
 
     def add_models(self, kind: str, root: Path, *, first: bool = False) -> None:
