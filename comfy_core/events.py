@@ -18,6 +18,7 @@ from comfy_core.queue import Item
 
 PROGRESS_EVERY_S = 0.05
 NODES_NAMED = 2_000
+WHOSE = ("node_id", "prompt_id", "display_node_id", "parent_node_id", "real_node_id")
 OUT_OF_MEMORY_TIP = "Memory ran out: try smaller images or batches, or a machine with more memory."
 
 
@@ -26,6 +27,9 @@ class Post(Protocol):
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         """To one client, or to all when client_id is None."""
+
+    def send_preview(self, preview: Any, facts: dict[str, Any], client_id: str | None) -> None:
+        """A picture of what a node is at, as the node hands it over, with the facts of whose it is."""
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Call this on the server's loop after so many seconds."""
@@ -64,6 +68,12 @@ class Reporter:
         self._state(node_id, value, maximum, "running")
         facts = {"value": value, "max": maximum, "prompt_id": self._item.prompt_id, "node": node_id}
         self._send("progress", facts)
+        if preview is not None and self._item.client_id is not None:
+            self._post.send_preview(preview, self._whose(node_id), self._item.client_id)
+
+    def _whose(self, node_id: str) -> dict[str, Any]:
+        state = self._states[node_id]
+        return {key: state[key] for key in WHOSE}
 
     def executed(self, node_id: str, ui: dict[str, Any] | None) -> None:
         """The node has something to show."""

@@ -1,51 +1,99 @@
 """The WebSockets of all clients and the way to them from any thread. It knows no prompts.
 
 Messages from the worker are gathered and carried over to the loop together, so that a graph of thousands of nodes
-does not wake it once per node. A client that reads too slowly is closed with 1013 instead of filling memory.
+does not wake it once per node. A client that reads too slowly is closed with 1013 instead of filling memory. Pictures
+are encoded in a thread when their turn comes; of those of one node that wait, only the newest is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSCloseCode, web
 
+from comfy_core.server.previews import TEXT, Preview, preview_of, text_message
+
 BACKLOG_AT_MOST = 100_000
+BACKLOG_BYTES = 64 << 20
 SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
+GOODBYE_S = 2.0
 
 
 class Client:
-    """One connected socket and what is still to be sent to it."""
+    """One connected socket and what is still to be sent to it. features: what it negotiated; abort: cut its line."""
 
-    def __init__(self, client_id: str, socket: web.WebSocketResponse) -> None:
+    def __init__(self, client_id: str, socket: web.WebSocketResponse, abort: Callable[[], None]) -> None:
         self.client_id = client_id
         self.socket = socket
-        self._backlog: deque[str] = deque()
+        self.features: dict[str, Any] = {}
+        self._abort = abort
+        self._backlog: deque[str | bytes | Preview] = deque()
+        self._bytes = 0
+        self._newest: dict[Any, Preview] = {}
+        self._late = False
         self._more = asyncio.Event()
 
-    def push(self, text: str) -> None:
+    def push(self, message: str | bytes) -> None:
         """Send this after what waits already."""
-        self._backlog.append(text)
+        if self._late:
+            return
+        self._backlog.append(message)
+        self._bytes += len(message)
+        if len(self._backlog) > BACKLOG_AT_MOST or self._bytes > BACKLOG_BYTES:
+            self._give_up()
         self._more.set()
+
+    def show(self, preview: Preview) -> None:
+        """Send this picture after what waits already, unless a newer one of its node comes before that."""
+        if not self._late:
+            self._newest[preview.node_id] = preview
+            self._backlog.append(preview)
+            self._more.set()
+
+    def _give_up(self) -> None:
+        """It is too far behind: say so if it still reads, and let go of it in any case."""
+        self._late = True
+        self._backlog.clear()
+        self._newest.clear()
+        asyncio.get_running_loop().call_later(GOODBYE_S, self._abort)
 
     async def pump(self) -> None:
         """Send until the socket closes or the client is too far behind."""
-        while not self.socket.closed:
-            await self._more.wait()
-            self._more.clear()
-            while self._backlog:
-                if len(self._backlog) > BACKLOG_AT_MOST:
+        try:
+            while not self.socket.closed:
+                await self._more.wait()
+                self._more.clear()
+                while self._backlog:
+                    await self._send(self._backlog.popleft())
+                if self._late:
                     await self.socket.close(code=LATE, message=b"too slow")
-                    return
-                try:
-                    await self.socket.send_str(self._backlog.popleft())
-                except (ConnectionError, RuntimeError):
-                    return
+        except (ConnectionError, RuntimeError):
+            return
+
+    async def _send(self, message: str | bytes | Preview) -> None:
+        if isinstance(message, Preview):
+            if self._newest.get(message.node_id) is message:
+                del self._newest[message.node_id]
+                await self._send_picture(message)
+            return
+        self._bytes -= len(message)
+        if isinstance(message, str):
+            await self.socket.send_str(message)
+        else:
+            await self.socket.send_bytes(message)
+
+    async def _send_picture(self, preview: Preview) -> None:
+        with_facts = bool(self.features.get("supports_preview_metadata")) and "prompt_id" in preview.facts
+        data = await asyncio.to_thread(preview.encoded, with_facts)
+        if data is not None:
+            await self.socket.send_bytes(data)
 
 
 class Hub:
@@ -54,7 +102,7 @@ class Hub:
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._outbox: deque[tuple[str, Any, str | None]] = deque()
+        self._outbox: deque[tuple[str | int, Any, str | None]] = deque()
         self._woken = False
         self._depth: Callable[[], int] = lambda: 0
 
@@ -64,13 +112,17 @@ class Hub:
         self._depth = depth
 
     def join(self, client: Client) -> None:
-        """A client has connected."""
+        """A client has connected. An older socket of the same id stays open and hears no more."""
         self._clients[client.client_id] = client
 
     def leave(self, client: Client) -> None:
         """A client has gone, unless another socket has taken its place already."""
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
+
+    def known(self, client_id: str) -> bool:
+        """Whether a socket of this client is open."""
+        return client_id in self._clients
 
     def status(self) -> dict[str, Any]:
         """The body of a status message."""
@@ -82,16 +134,33 @@ class Hub:
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         """Tell one client, or all. Callable from any thread."""
-        self._outbox.append((event, data, client_id))
-        if not self._woken and self._loop is not None:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._carry)
+        self._put(event, data, client_id)
+
+    def send_bytes(self, event: int, data: bytes, client_id: str | None) -> None:
+        """A binary message, after its event's number, to one client or all. Callable from any thread."""
+        self._put(event, data, client_id)
+
+    def send_text(self, text: str, node_id: str, client_id: str | None) -> None:
+        """What a node has to say while it runs. Callable from any thread."""
+        self.send_bytes(TEXT, text_message(node_id, text), client_id)
+
+    def send_preview(self, preview: Any, facts: dict[str, Any], client_id: str | None) -> None:
+        """A picture as a node hands it over: (kind, image, largest side or None). Callable from any thread."""
+        known = preview_of(preview, facts)
+        if known is not None:
+            self._put(0, known, client_id)
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Call this on the loop after so many seconds. Callable from any thread."""
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(lambda: loop.call_later(delay, call))
+
+    def _put(self, event: str | int, data: Any, client_id: str | None) -> None:
+        self._outbox.append((event, data, client_id))
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._carry)
 
     def _carry(self) -> None:
         self._woken = False
@@ -100,9 +169,17 @@ class Hub:
             known = self._clients.get(client_id) if client_id is not None else None
             receivers = [known] if known else [] if client_id is not None else list(self._clients.values())
             if receivers:
-                text = encode(event, data)
-                for client in receivers:
-                    client.push(text)
+                _hand(event, data, receivers)
+
+
+def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
+    if isinstance(data, Preview):
+        for client in receivers:
+            client.show(data)
+        return
+    message = encode(event, data) if isinstance(event, str) else struct.pack(">I", event) + data
+    for client in receivers:
+        client.push(message)
 
 
 def encode(event: str, data: Any) -> str:
@@ -114,5 +191,18 @@ def encode(event: str, data: Any) -> str:
 
 
 def dumps(data: Any) -> str:
-    """JSON of something that node classes had a hand in."""
-    return json.dumps(data, default=str, skipkeys=True)
+    """JSON of something that node classes had a hand in. NaN and infinities, which JSON does not have, become null."""
+    try:
+        return json.dumps(data, default=str, skipkeys=True, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), default=str, skipkeys=True)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data

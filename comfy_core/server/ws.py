@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from functools import partial
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
@@ -21,7 +23,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     client_id = request.query.get("clientId") or uuid.uuid4().hex
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S)
     await socket.prepare(request)
-    client = Client(client_id, socket)
+    client = Client(client_id, socket, partial(_abort, request))
     state.hub.join(client)
     client.push(encode("status", state.hub.status() | {"sid": client_id}))
     at = state.worker.running_node(client_id)
@@ -36,18 +38,29 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
 async def _listen(state: State, client: Client, socket: web.WebSocketResponse) -> None:
     """The first message may negotiate features; all else a client says is passed over."""
     first = True
     async for message in socket:
-        if first and message.type is WSMsgType.TEXT and _asks_features(message.data):
-            client.push(encode("feature_flags", features(state.settings)))
+        if first and message.type is WSMsgType.TEXT:
+            asked = _features_asked(message.data)
+            if asked is not None:
+                client.features = asked
+                client.push(encode("feature_flags", features(state.settings)))
         first = False
 
 
-def _asks_features(text: str) -> bool:
+def _features_asked(text: str) -> dict[str, Any] | None:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(said, dict) and said.get("type") == "feature_flags"
+        return None
+    if not isinstance(said, dict) or said.get("type") != "feature_flags":
+        return None
+    asked = said.get("data")
+    return asked if isinstance(asked, dict) else {}
