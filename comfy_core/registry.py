@@ -55,6 +55,16 @@ class Registry(Mapping[str, type]):
     def __len__(self) -> int:
         return len(self._classes)
 
+    @property
+    def classes(self) -> dict[str, type]:
+        """The live dictionary itself: what packs read and change under the name NODE_CLASS_MAPPINGS."""
+        return self._classes
+
+    @property
+    def display_names(self) -> dict[str, str]:
+        """class_type -> the name people see, live as well. A class without one shows its class_type."""
+        return self._names
+
     def add(self, class_type: str, cls: type, display_name: str | None = None) -> None:
         """Make a class known. The first of a name stays: a pack cannot take the place of a built-in node."""
         if class_type not in self._classes:
@@ -72,7 +82,7 @@ class Registry(Mapping[str, type]):
         if cls is None:
             return None
         try:
-            return _described(read(class_type, cls), self._names[class_type])
+            return _described(read(class_type, cls), self._names.get(class_type, class_type))
         except Exception as error:  # noqa: BLE001 - a node class's own code; one bad class must not hide the rest
             log.warning("node class cannot be described", class_type=class_type, error=repr(error))
             return None
