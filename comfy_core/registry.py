@@ -14,6 +14,7 @@ import structlog
 from comfy_core.folders import Folders
 from comfy_core.graph.node import NodeSpec, read
 from comfy_core.memory import Memory
+from comfy_core.v3.node import ComfyNode
 
 log = structlog.get_logger()
 
@@ -73,8 +74,10 @@ class Registry(Mapping[str, type]):
 
     def add_built_in(self, cls: type[BuiltIn], services: Services) -> None:
         """Make a node of ours known under its own name, bound to what it needs."""
-        bound = type(cls.__name__, (cls,), {"services": services, "__module__": cls.__module__})
-        self.add(cls.__name__, bound, cls.DISPLAY_NAME)
+        own = {"services": services, "__module__": cls.__module__, "RELATIVE_PYTHON_MODULE": cls.PYTHON_MODULE}
+        bound = type(cls.__name__, (cls,), own)
+        class_type = bound.known_schema().node_id if issubclass(bound, ComfyNode) else cls.__name__
+        self.add(class_type, bound, cls.DISPLAY_NAME)
 
     def describe(self, class_type: str) -> dict[str, Any] | None:
         """The entry of /object_info; None for an unknown class and for one whose INPUT_TYPES raises."""
@@ -82,6 +85,8 @@ class Registry(Mapping[str, type]):
         if cls is None:
             return None
         try:
+            if issubclass(cls, ComfyNode):
+                return cls.GET_NODE_INFO_V1()
             return _described(read(class_type, cls), self._names.get(class_type, class_type))
         except Exception as error:  # noqa: BLE001 - a node class's own code; one bad class must not hide the rest
             log.warning("node class cannot be described", class_type=class_type, error=repr(error))
