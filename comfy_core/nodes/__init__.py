@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_core.nodes import (
     batch,
+    compositing,
     deploy_output,
     external,
     image,
@@ -25,6 +26,7 @@ THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     image.NODES,
     scale.NODES,
     rebatch.NODES,
+    compositing.NODES,
     transform.NODES,
     batch.NODES,
     mask.NODES,

@@ -11,7 +11,7 @@ import torch
 
 from comfy_core.errors import ExecutorError
 from comfy_core.memory import require
-from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_image, to_pictures
+from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_image, to_pictures, with_channels
 from comfy_core.nodes.resize import resize
 from comfy_core.nodes.saving import place_for
 from comfy_core.registry import BuiltIn
@@ -190,15 +190,10 @@ class ImageBatch(BuiltIn):
     def batch(self, image1: torch.Tensor, image2: torch.Tensor) -> tuple[torch.Tensor]:
         """Scaled bilinear, cut at the centre; an image without alpha gets an opaque one beside one that has it."""
         channels = max(image1.shape[3], image2.shape[3])
-        first, second = (_with_channels(image, channels) for image in (image1, image2))
+        first, second = (with_channels(image, channels) for image in (image1, image2))
         if first.shape[1:3] != second.shape[1:3]:
             second = resize(second, first.shape[2], first.shape[1], "bilinear", crop=True)
         return (torch.cat((first, second)),)
-
-
-def _with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
-    missing = channels - image.shape[3]
-    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
 
 
 NODES = (LoadImage, SaveImage, PreviewImage, EmptyImage, ImageInvert, ImageBatch)

@@ -77,6 +77,12 @@ def as_masks(mask: torch.Tensor) -> torch.Tensor:
     return mask.reshape(-1, *mask.shape[-2:])
 
 
+def with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
+    """Missing channels added as ones: an image without alpha gets an opaque one."""
+    missing = channels - image.shape[3]
+    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
+
+
 def to_pictures(images: Any) -> Iterator[Image.Image]:
     """Each frame of an IMAGE as an 8-bit picture, values truncated. Raises InputRefused for what is no IMAGE."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from comfy_core.memory import require
-from comfy_core.nodes.pixels import BYTES_PER_VALUE
+from comfy_core.nodes.pixels import BYTES_PER_VALUE, with_channels
 from comfy_core.nodes.resize import resize
 from comfy_core.registry import BuiltIn
 
@@ -171,12 +171,6 @@ def _centred(image: torch.Tensor, axis: int, side: int, fill: float) -> torch.Te
 def _same_channels(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     channels = max(first.shape[3], second.shape[3])
     return with_channels(first, channels), with_channels(second, channels)
-
-
-def with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
-    """Missing channels added as ones: an image without alpha gets an opaque one."""
-    missing = channels - image.shape[3]
-    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
 
 
 def _band(beside: torch.Tensor, axis: int, thickness: int, colour: str) -> torch.Tensor:
