@@ -57,7 +57,7 @@ def inside(root: Path, *names: str) -> Path:
     home = root.resolve()
     try:
         path = home.joinpath(*names).resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputRefused(f"{'/'.join(names)[:200]!r} is not a usable file name") from error
     if path != home and home not in path.parents:
         raise InputRefused(f"{'/'.join(names)[:200]!r} leads outside its folder")
