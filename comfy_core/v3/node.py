@@ -53,22 +53,22 @@ class ComfyNode:
         raise NotImplementedError(f"{cls.__name__} has no define_schema")
 
     @classmethod
-    def execute(cls, **kwargs: Any) -> Any:
+    def execute(cls, *args: Any, **kwargs: Any) -> Any:
         """The work, or a coroutine of it: NodeOutput, tuple, dict, ExecutionBlocker or None."""
         raise NotImplementedError(f"{cls.__name__} has no execute")
 
     @classmethod
-    def validate_inputs(cls, **kwargs: Any) -> bool | str:
+    def validate_inputs(cls, *args: Any, **kwargs: Any) -> bool | str:
         """Whether the constants given will do; a string says why not. Called only where overridden."""
         raise NotImplementedError(f"{cls.__name__} has no validate_inputs")
 
     @classmethod
-    def fingerprint_inputs(cls, **kwargs: Any) -> Any:
+    def fingerprint_inputs(cls, *args: Any, **kwargs: Any) -> Any:
         """What the result depends on beside the inputs. Called only where overridden."""
         raise NotImplementedError(f"{cls.__name__} has no fingerprint_inputs")
 
     @classmethod
-    def check_lazy_status(cls, **kwargs: Any) -> list[str]:
+    def check_lazy_status(cls, *args: Any, **kwargs: Any) -> list[str]:
         """Names of the lazy inputs needed now: all of them, where a node does not say."""
         return [name for name, value in kwargs.items() if value is None]
 
