@@ -5,6 +5,7 @@ ExecutorError
 ├── InputRefused       a file, name or value a node will not take
 ├── ModelRefused       a weights file that cannot be read or whose architecture is unknown
 ├── OutOfMemory        an image or model that does not fit into what is free (also a MemoryError)
+├── QueueFull          so many prompts wait that no other is taken
 ├── GraphFault         the graph cannot be executed (a link to nothing, a cycle)
 └── NodeFault          a node class broke its side of the protocol
 """
@@ -30,6 +31,10 @@ class ModelRefused(ExecutorError):
 
 class OutOfMemory(ExecutorError, MemoryError):
     """More memory is needed than is free."""
+
+
+class QueueFull(ExecutorError):
+    """So many prompts wait that no other is taken now."""
 
 
 class GraphFault(ExecutorError):

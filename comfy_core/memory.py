@@ -140,11 +140,13 @@ class Memory:
         with self._lock:
             self._urgent = urgent
 
-    def relieve(self, error: BaseException | None = None) -> bool:
-        """Memory ran out: make as much room as can be made; whether there was any.
+    def relieve(self, error: BaseException) -> bool:
+        """If this error says that memory ran out, make as much room as can be made; whether some was.
 
         Models leave the device; main memory is cleared too unless the error says that it was the device's.
         """
+        if not is_out_of_memory(error):
+            return False
         device_only = isinstance(error, torch.OutOfMemoryError)
         with self._lock:
             moved = [held for held in self._idle("device") if self._offload(held)]

@@ -6,13 +6,19 @@ Safe to use from the server's loop and the worker's thread.
 from __future__ import annotations
 
 import heapq
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy_core.errors import QueueFull
+
 HISTORY_AT_MOST = 10_000
+HISTORY_BYTES = 64 << 20
+WAITING_AT_MOST = 10_000
+WAITING_BYTES = 1 << 30
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
@@ -26,6 +32,7 @@ class Item:
     prompt: dict[str, Any] = field(compare=False)
     extra_data: dict[str, Any] = field(compare=False)
     outputs: list[str] = field(compare=False)
+    size: int = field(compare=False, default=0)
     stop: threading.Event = field(compare=False, default_factory=threading.Event)
 
     @property
@@ -46,6 +53,7 @@ class PromptQueue:
         self._changed = changed
         self._condition = threading.Condition()
         self._waiting: list[Item] = []
+        self._bytes = 0
         self._running: Item | None = None
         self._tickets = 0
         self._numbers = 0
@@ -74,11 +82,15 @@ class PromptQueue:
         prompt: dict[str, Any],
         extra_data: dict[str, Any],
         outputs: list[str],
+        size: int = 0,
     ) -> None:
-        """Queue a validated prompt."""
+        """Queue a validated prompt. size: about how many bytes it takes. Raises QueueFull when enough wait already."""
         with self._condition:
+            if len(self._waiting) >= WAITING_AT_MOST or self._bytes + size > WAITING_BYTES:
+                raise QueueFull(f"{len(self._waiting)} prompts wait already; try again later")
             self._tickets += 1
-            heapq.heappush(self._waiting, Item(number, self._tickets, prompt_id, prompt, extra_data, outputs))
+            self._bytes += size
+            heapq.heappush(self._waiting, Item(number, self._tickets, prompt_id, prompt, extra_data, outputs, size))
             self._condition.notify()
         self._changed()
 
@@ -90,8 +102,14 @@ class PromptQueue:
             if not self._waiting:
                 return None
             self._running = heapq.heappop(self._waiting)
+            self._bytes -= self._running.size
         self._changed()
         return self._running
+
+    def following(self) -> Item | None:
+        """The prompt that comes after the running one, as far as is known now."""
+        with self._condition:
+            return self._waiting[0] if self._waiting else None
 
     def done(self) -> None:
         """The running prompt has ended."""
@@ -118,6 +136,7 @@ class PromptQueue:
         with self._condition:
             self._waiting = [item for item in self._waiting if wanted(item)]
             heapq.heapify(self._waiting)
+            self._bytes = sum(item.size for item in self._waiting)
         self._changed()
 
     def shown(self) -> dict[str, list[Any]]:
@@ -128,43 +147,69 @@ class PromptQueue:
 
 
 class History:
-    """What became of the last prompts, oldest first."""
+    """What became of the last prompts, oldest first, as JSON text: a tenth of the memory that the objects would take.
 
-    def __init__(self, at_most: int = HISTORY_AT_MOST) -> None:
+    The oldest go when there are too many, or too many bytes of them.
+    """
+
+    def __init__(self, at_most: int = HISTORY_AT_MOST, bytes_at_most: int = HISTORY_BYTES) -> None:
         self._at_most = at_most
-        self._entries: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._bytes_at_most = bytes_at_most
+        self._entries: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
         self._lock = threading.Lock()
 
-    def put(self, prompt_id: str, entry: dict[str, Any]) -> None:
-        """Store an entry; the oldest goes when there are too many."""
+    def put(self, prompt_id: str, prompt: str, rest: dict[str, Any]) -> None:
+        """Store an entry: its `prompt` as JSON, and what else it holds. The newest always stays, however large."""
+        text = f'{{"prompt": {prompt}, {dumps(rest)[1:]}'.encode()
         with self._lock:
-            self._entries[prompt_id] = entry
-            while len(self._entries) > self._at_most:
-                self._entries.popitem(last=False)
+            self._remove(prompt_id)
+            self._entries[prompt_id] = text
+            self._size += len(text)
+            while len(self._entries) > self._at_most or (self._size > self._bytes_at_most and len(self._entries) > 1):
+                self._remove(next(iter(self._entries)))
 
     def get(self, prompt_id: str) -> dict[str, Any]:
         """{id: entry}, empty when unknown."""
         with self._lock:
             entry = self._entries.get(prompt_id)
-        return {} if entry is None else {prompt_id: entry}
+        return {} if entry is None else {prompt_id: json.loads(entry)}
 
     def window(self, max_items: int | None, offset: int = -1) -> dict[str, Any]:
         """Up to max_items entries from offset; the last ones when offset is negative."""
-        with self._lock:
-            entries = list(self._entries.items())
-        if max_items is None:
-            return dict(entries[max(offset, 0) :])
-        start = max(len(entries) - max_items, 0) if offset < 0 else offset
-        return dict(entries[start : start + max_items])
+        return {prompt_id: json.loads(entry) for prompt_id, entry in self._window(max_items, offset)}
+
+    def window_text(self, max_items: int | None, offset: int = -1) -> bytes:
+        """The same as one JSON text, which costs no parsing."""
+        chosen = self._window(max_items, offset)
+        return b"{%s}" % b", ".join(json.dumps(prompt_id).encode() + b": " + entry for prompt_id, entry in chosen)
 
     def delete(self, prompt_ids: Iterable[Any]) -> None:
         """Forget these."""
         with self._lock:
             for prompt_id in prompt_ids:
                 if isinstance(prompt_id, str):
-                    self._entries.pop(prompt_id, None)
+                    self._remove(prompt_id)
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self._entries.clear()
+            self._size = 0
+
+    def _remove(self, prompt_id: str) -> None:
+        gone = self._entries.pop(prompt_id, None)
+        self._size -= len(gone or b"")
+
+    def _window(self, max_items: int | None, offset: int) -> list[tuple[str, bytes]]:
+        with self._lock:
+            entries = list(self._entries.items())
+        if max_items is None:
+            return entries[max(offset, 0) :]
+        start = max(len(entries) - max_items, 0) if offset < 0 else offset
+        return entries[start : start + max_items]
+
+
+def dumps(data: Any) -> str:
+    """JSON of something that node classes had a hand in: what JSON does not have is written as Python shows it."""
+    return json.dumps(data, default=str, skipkeys=True)

@@ -9,8 +9,13 @@ from typing import Any
 
 from aiohttp import web
 
+from comfy_core.errors import InputRefused, QueueFull
 from comfy_core.graph.validate import Verdict, validate
+from comfy_core.scope import directory_of, scoped
 from comfy_core.server.state import STATE, State, read_json, read_object
+
+TIMES_TEXT = 8
+"""Bytes that a prompt takes as objects, for each byte of its text."""
 
 
 def _refusal(error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> web.Response:
@@ -31,11 +36,18 @@ async def post_prompt(request: web.Request) -> web.Response:
     if wrong is not None:
         return _refusal(_error("invalid_prompt", "The prompt is not usable", wrong))
     number = _number(state, body)
-    verdict = await validate(body["prompt"], state.registry, body.get("partial_execution_targets"))
+    try:
+        verdict = await _validate(state, body)
+    except InputRefused as error:
+        return _refusal(_error("invalid_prompt", "The prompt is not usable", str(error)))
     if verdict.error is not None:
         return _refusal(verdict.error, verdict.node_errors)
     prompt_id = str(body.get("prompt_id") or uuid.uuid4())
-    _queue(state, body, prompt_id, number, verdict)
+    try:
+        _queue(state, body, prompt_id, number, verdict, request.content_length or 0)
+    except QueueFull as error:
+        refused = {"error": _error("queue_full", "Too many prompts wait", str(error)), "node_errors": {}}
+        return web.json_response(refused, status=503)
     return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 
 
@@ -55,6 +67,12 @@ def _wrong_shape(body: dict[str, Any]) -> str | None:
     return None
 
 
+async def _validate(state: State, body: dict[str, Any]) -> Verdict:
+    """Within the directory that the prompt asks for, since nodes look whether their files are there."""
+    with scoped(directory_of(body.get("extra_data") or {})):
+        return await validate(body["prompt"], state.registry, body.get("partial_execution_targets"))
+
+
 def _number(state: State, body: dict[str, Any]) -> float:
     if "number" in body:
         return float(body["number"])
@@ -62,12 +80,12 @@ def _number(state: State, body: dict[str, Any]) -> float:
     return -number if body.get("front") else number
 
 
-def _queue(state: State, body: dict[str, Any], prompt_id: str, number: float, verdict: Verdict) -> None:
+def _queue(state: State, body: dict[str, Any], prompt_id: str, number: float, verdict: Verdict, size: int) -> None:
     extra = dict(body.get("extra_data") or {})
     if body.get("client_id"):
         extra["client_id"] = body["client_id"]
     extra["create_time"] = int(time.time() * 1000)
-    state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good)
+    state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good, size * TIMES_TEXT)
 
 
 async def get_prompt(request: web.Request) -> web.Response:

@@ -28,8 +28,8 @@ async def post_queue(request: web.Request) -> web.Response:
 async def get_history(request: web.Request) -> web.Response:
     """A window of the history."""
     most, offset = _whole(request, "max_items"), _whole(request, "offset")
-    entries = request.app[STATE].history.window(most, -1 if offset is None else offset)
-    return web.json_response(entries, dumps=dumps)
+    text = request.app[STATE].history.window_text(most, -1 if offset is None else offset)
+    return web.Response(body=text, content_type="application/json", charset="utf-8")
 
 
 async def get_history_of(request: web.Request) -> web.Response:
