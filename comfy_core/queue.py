@@ -69,6 +69,15 @@ class PromptQueue:
         """The prompt the worker has."""
         return self._running
 
+    @property
+    def numbers(self) -> int:
+        """The number the next prompt gets; packs set it too."""
+        return self._numbers
+
+    @numbers.setter
+    def numbers(self, value: int) -> None:
+        self._numbers = value
+
     def next_number(self) -> int:
         """Numbers count up per server."""
         with self._condition:

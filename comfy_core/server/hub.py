@@ -120,6 +120,11 @@ class Hub:
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
 
+    @property
+    def sockets(self) -> dict[str, web.WebSocketResponse]:
+        """The open socket of each client. A copy."""
+        return {client_id: client.socket for client_id, client in self._clients.copy().items()}
+
     def known(self, client_id: str) -> bool:
         """Whether a socket of this client is open."""
         return client_id in self._clients

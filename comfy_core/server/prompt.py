@@ -29,7 +29,7 @@ def _error(kind: str, message: str, details: str) -> dict[str, Any]:
 async def post_prompt(request: web.Request) -> web.Response:
     """Validate and queue. 200 with the id and number, 400 with what is wrong."""
     state = request.app[STATE]
-    body = await read_json(request)
+    body = state.additions.changed_by_handlers(await read_json(request))
     if not isinstance(body, dict) or "prompt" not in body:
         return _refusal(_error("no_prompt", "No prompt provided", "No prompt provided"))
     wrong = _wrong_shape(body)
