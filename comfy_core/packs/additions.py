@@ -10,30 +10,56 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from comfy_core.packs.report import PackReport
+from comfy_core.packs.find import Pack
 
 log = structlog.get_logger()
-PromptHandler = Callable[[dict[str, Any]], dict[str, Any]]
+PromptHandler = Callable[[Any], Any]
 """Takes the body of POST /prompt before it is validated and returns the one to go on with."""
+
+
+class Routes(web.RouteTableDef):
+    """Routes that can be taken back."""
+
+    def cut(self, length: int) -> None:
+        """Keep the first so many."""
+        del self._items[length:]
 
 
 @dataclass(slots=True)
 class Additions:
-    """Filled while packs are imported, read by the server. web: pack name -> the folder served for the browser."""
+    """Filled while packs are imported, read by the server.
 
-    routes: web.RouteTableDef = field(default_factory=web.RouteTableDef)
+    web: name -> the folder of scripts served for the browser. homes: loaded pack -> its folder.
+    """
+
+    routes: Routes = field(default_factory=Routes)
     on_prompt: list[PromptHandler] = field(default_factory=list)
     web: dict[str, str] = field(default_factory=dict)
     homes: dict[str, Path] = field(default_factory=dict)
-    reports: list[PackReport] = field(default_factory=list)
+    packs: list[Pack] = field(default_factory=list)
 
-    def changed_by_handlers(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as every prompt handler leaves it; one that raises is passed over with a line in the log."""
-        for handler in self.on_prompt:
+    def mark(self) -> tuple[int, int]:
+        """Where things stand, for `back_to`."""
+        return len(self.routes), len(self.on_prompt)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Take back the routes and handlers that were registered since."""
+        self.routes.cut(mark[0])
+        del self.on_prompt[mark[1] :]
+
+    def changed_by_handlers(self, body: Any) -> Any:
+        """The body as every prompt handler leaves it; one that raises or gives no object is passed over."""
+        for handler in self.on_prompt if isinstance(body, dict) else ():
+            name = getattr(handler, "__qualname__", repr(handler))
             try:
-                body = handler(body)
+                changed = handler(body)
             except Exception:
-                log.exception("a pack's prompt handler failed", handler=getattr(handler, "__qualname__", repr(handler)))
+                log.exception("a pack's prompt handler failed", handler=name)
+                continue
+            if isinstance(changed, dict):
+                body = changed
+            else:
+                log.warning("a pack's prompt handler gave no object", handler=name)
         return body
 
 

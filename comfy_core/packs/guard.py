@@ -1,0 +1,66 @@
+"""Runs a pack's code so that it can fail or hang without taking the executor down. It knows no packs.
+
+The code runs in a thread of its own. When its time is up it is told to stop, by an exception that Python raises in it
+at its next step; a thread that waits inside a call for ever is left behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+TRACEBACK_LINES = 12
+T = TypeVar("T")
+
+
+class GivenUp(BaseException):
+    """Raised in a thread whose time is up; no `except Exception` of a pack's takes it for one of its own."""
+
+
+class Failed(Exception):
+    """The code raised; the text is the error and the last lines of its traceback."""
+
+
+def in_thread(work: Callable[[], T], name: str) -> tuple[threading.Thread, Future[T]]:
+    """Begin the work. The future has its result, or Failed, or the KeyboardInterrupt it raised."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except KeyboardInterrupt as error:
+            done.set_exception(error)
+        except BaseException as error:  # noqa: BLE001 - the edge to a pack's code, which may raise SystemExit too
+            done.set_exception(Failed(told(error)))
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread, done
+
+
+def within(seconds: float, work: Callable[[], T], name: str) -> T:
+    """The work's result. Raises Failed for what it raises, TimeoutError when it takes longer."""
+    thread, done = in_thread(work, name)
+    try:
+        return done.result(seconds)
+    except TimeoutError:
+        stop(thread)
+        raise
+
+
+def stop(thread: threading.Thread) -> None:
+    """Have Python raise GivenUp in the thread at its next step."""
+    if thread.ident is not None and thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(GivenUp))
+
+
+def told(error: BaseException) -> str:
+    """The error in a line, then where it came from."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    first = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return "\n".join([first, *lines[-TRACEBACK_LINES:]])
