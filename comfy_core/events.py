@@ -13,8 +13,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Protocol
 
-from comfy_core.graph.execute import Failure, Result
+from comfy_core.graph.dynamic import DynamicPrompt
+from comfy_core.graph.run import Failure, Result
 from comfy_core.queue import Item
+from comfy_core.usage import Peaks
 
 PROGRESS_EVERY_S = 0.05
 NODES_NAMED = 2_000
@@ -38,8 +40,9 @@ class Post(Protocol):
 class Reporter:
     """The watcher of one run. client_id None: nobody but the history hears of it."""
 
-    def __init__(self, item: Item, post: Post) -> None:
+    def __init__(self, item: Item, prompt: DynamicPrompt, post: Post) -> None:
         self._item = item
+        self._prompt = prompt
         self._post = post
         self._lock = threading.Lock()
         self._states: dict[str, dict[str, Any]] = {}
@@ -61,7 +64,8 @@ class Reporter:
         """The node is being called."""
         self.last_node = node_id
         self._state(node_id, 0.0, 1.0, "running")
-        self._send("executing", {"node": node_id, "display_node": node_id, "prompt_id": self._item.prompt_id})
+        shown = self._prompt.get_display_node_id(node_id)
+        self._send("executing", {"node": node_id, "display_node": shown, "prompt_id": self._item.prompt_id})
 
     def progress(self, node_id: str, value: float, maximum: float, preview: Any) -> None:
         """The node says how far it is."""
@@ -77,29 +81,48 @@ class Reporter:
 
     def executed(self, node_id: str, ui: dict[str, Any] | None) -> None:
         """The node has something to show."""
-        facts = {"node": node_id, "display_node": node_id, "output": ui, "prompt_id": self._item.prompt_id}
-        self._send("executed", facts)
+        shown = self._prompt.get_display_node_id(node_id)
+        self._send(
+            "executed", {"node": node_id, "display_node": shown, "output": ui, "prompt_id": self._item.prompt_id}
+        )
+
+    def blocked(self, node_id: str, message: str, executed: list[str]) -> None:
+        """A blocker with a message came to the node; the run goes on, and history does not hear of it."""
+        facts = {
+            "prompt_id": self._item.prompt_id,
+            "node_id": node_id,
+            "node_type": self._prompt[node_id]["class_type"],
+            "executed": executed,
+            "exception_message": f"Execution Blocked: {message}",
+            "exception_type": "ExecutionBlocked",
+            "traceback": [],
+            "current_inputs": [],
+            "current_outputs": [],
+            "timestamp": int(time.time() * 1000),
+        }
+        self._send("execution_error", facts)
 
     def finished(self, node_id: str) -> None:
         """The node's results are there."""
         maximum = self._states.get(node_id, {}).get("max", 1.0)
         self._state(node_id, maximum, maximum, "finished")
 
-    def end(self, result: Result, out_of_memory: bool) -> None:
-        """The run is over: the last progress, then how it ended."""
+    def end(self, result: Result, out_of_memory: bool, peaks: Peaks) -> None:
+        """The run is over: the last progress, then how it ended, with the most memory it held."""
         failure = result.failure
         if failure is not None:
-            known = self._states.get(failure.node_id, {"value": 0.0, "max": 1.0})
-            self._state(failure.node_id, known["value"], known["max"], "error")
+            known = self._states.get(failure.at, {"value": 0.0, "max": 1.0})
+            self._state(failure.at, known["value"], known["max"], "error")
         with self._lock:
             self._closed = True
         self._send_state()
+        held = {"peak_ram": peaks.ram, "peak_vram": peaks.vram}
         if failure is None:
-            self._keep("execution_success", {"prompt_id": self._item.prompt_id})
+            self._keep("execution_success", {"prompt_id": self._item.prompt_id} | held)
         elif result.status == "interrupted":
             self._keep("execution_interrupted", self._failed(failure, result), broadcast=self._item.client_id is None)
         else:
-            self._keep("execution_error", self._failed(failure, result) | self._error(failure, out_of_memory))
+            self._keep("execution_error", self._failed(failure, result) | self._error(failure, out_of_memory) | held)
 
     def _failed(self, failure: Failure, result: Result) -> dict[str, Any]:
         return {
@@ -137,9 +160,9 @@ class Reporter:
             "state": state,
             "node_id": node_id,
             "prompt_id": self._item.prompt_id,
-            "display_node_id": node_id,
-            "parent_node_id": None,
-            "real_node_id": node_id,
+            "display_node_id": self._prompt.get_display_node_id(node_id),
+            "parent_node_id": self._prompt.get_parent_node_id(node_id),
+            "real_node_id": self._prompt.get_real_node_id(node_id),
         }
         with self._lock:
             first, self._dirty = not self._scheduled, True

@@ -7,17 +7,20 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 import torch
 from aiohttp import web
 
-from comfy_core.config import DeviceSettings, NetworkSettings
+from comfy_core.around import Around
+from comfy_core.config import CacheSettings, DeviceSettings, NetworkSettings
 from comfy_core.errors import InputRefused
+from comfy_core.graph.cache import Keeping
 from comfy_core.graph.execute import Engine
-from comfy_core.memory import Memory
+from comfy_core.limits import gigabytes
+from comfy_core.memory import Memory, is_out_of_memory
 from comfy_core.nodes import built_in
 from comfy_core.packs.load import load_all
 from comfy_core.queue import History, PromptQueue
@@ -26,9 +29,11 @@ from comfy_core.server.app import add_routes, open_app
 from comfy_core.server.hub import Hub
 from comfy_core.server.state import State
 from comfy_core.surface import Surface
+from comfy_core.usage import free_of, held_by
 from comfy_core.worker import Worker
 
 GOODBYE_S = 0.5
+CPU = torch.device("cpu")
 log = structlog.get_logger()
 
 
@@ -41,9 +46,18 @@ def assemble(surface: Surface) -> State:
     registry = built_in(services)
     hub = Hub()
     queue, history = PromptQueue(hub.queue_changed), History()
-    engine = Engine(registry, None if settings.cache.kind == "none" else settings.cache.entries, torch.inference_mode)
-    worker = Worker(queue, history, engine, memory, hub)
+    engine = Engine(registry, _keeping(settings.cache), torch.inference_mode, _reliever(memory))
+    worker = Worker(queue, history, engine, memory, hub, Around(services, registry, queue).of)
     return State(settings, services, registry, queue, history, worker, hub, surface.additions)
+
+
+def _keeping(told: CacheSettings) -> Keeping:
+    headroom = gigabytes(told.free_gb) or 0
+    return Keeping(told.kind, told.entries, headroom, lambda: free_of(CPU)[0], held_by)
+
+
+def _reliever(memory: Memory) -> Callable[[BaseException], bool]:
+    return lambda error: is_out_of_memory(error) and memory.relieve(error)
 
 
 def _device(told: DeviceSettings) -> torch.device:

@@ -35,6 +35,20 @@ def free_of(device: torch.device) -> tuple[int, int]:
     return int(facts.available), int(facts.total)
 
 
+def held_by(values: Any) -> int:
+    """Bytes of main memory in the tensors within a node's results, however they are nested."""
+    held, todo = 0, [values]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, torch.Tensor):
+            held += value.nbytes if value.device.type == "cpu" else 0
+        elif isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list | tuple):
+            todo.extend(value)
+    return held
+
+
 @dataclass(frozen=True, slots=True)
 class Peaks:
     """The most memory held at once during a run, in bytes. vram is 0 without a GPU."""

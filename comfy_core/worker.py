@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from comfy_core.events import Post, Reporter
-from comfy_core.graph.execute import Engine, Failure, Result, Run
+from comfy_core.graph.dynamic import DynamicPrompt
+from comfy_core.graph.execute import Engine
 from comfy_core.graph.problem import type_name
+from comfy_core.graph.run import Failure, Result, Run
 from comfy_core.memory import Memory, is_out_of_memory
-from comfy_core.queue import SECRETS, History, Item, PromptQueue
+from comfy_core.queue import SECRETS, History, Item, PromptQueue, dumps
 
 log = structlog.get_logger()
 
@@ -36,12 +38,21 @@ class Wishes:
 class Worker:
     """Takes prompts from the queue until the process ends."""
 
-    def __init__(self, queue: PromptQueue, history: History, engine: Engine, memory: Memory, post: Post) -> None:
+    def __init__(
+        self,
+        queue: PromptQueue,
+        history: History,
+        engine: Engine,
+        memory: Memory,
+        post: Post,
+        around: Callable[[Item], AbstractContextManager[None]],
+    ) -> None:
         self._queue = queue
         self._history = history
         self._engine = engine
         self._memory = memory
         self._post = post
+        self._around = around
         self._wishes = Wishes()
         self._collected = time.monotonic()
         self._reporter: Reporter | None = None
@@ -76,27 +87,32 @@ class Worker:
             self._queue.done()
 
     def _one(self, item: Item, run: Callable[[Any], Result]) -> None:
-        reporter = self._reporter = Reporter(item, self._post)
+        prompt = DynamicPrompt(item.prompt)
+        reporter = self._reporter = Reporter(item, prompt, self._post)
         started = time.perf_counter()
-        stored = json.loads(json.dumps(item.shown()))  # node code may change the prompt it is handed
+        stored = dumps(item.shown())  # now, since node code may change the prompt it is handed
         reporter.begin()
         try:
-            result = run(self._engine.run(_run_of(item), reporter))
+            result = run(self._run(item, prompt, reporter))
         except Exception as error:
             log.exception("the engine failed", prompt_id=item.prompt_id)
             result = Result("error", _engine_failure(item, error))
         failure = result.failure
         ran_out = failure is not None and is_out_of_memory(failure.error)
-        reporter.end(result, ran_out)
+        reporter.end(result, ran_out, self._memory.peaks)
         if ran_out:
             self._wishes.unload_models = True
-        self._history.put(item.prompt_id, _entry(stored, result, reporter))
+        self._history.put(item.prompt_id, stored, _entry(result, reporter, prompt))
         took = round(time.perf_counter() - started, 4)
         log.info("prompt done", prompt_id=item.prompt_id, status=result.status, seconds=took)
         self._reporter = None
         self._queue.done()
         if item.client_id is not None:
             self._post.send("executing", {"node": None, "prompt_id": item.prompt_id}, item.client_id)
+
+    async def _run(self, item: Item, prompt: DynamicPrompt, reporter: Reporter) -> Result:
+        with self._around(item):
+            return await self._engine.run(_run_of(item, prompt), reporter)
 
     def _tidy(self, busy: bool) -> None:
         wishes, self._wishes = self._wishes, Wishes()
@@ -113,19 +129,18 @@ def _engine_failure(item: Item, error: Exception) -> Failure:
     """An error outside any node's call, such as a class whose declaration raises, is blamed on the first output."""
     node_id = item.outputs[0]
     lines = traceback.format_tb(error.__traceback__)
-    return Failure(node_id, item.prompt[node_id]["class_type"], error, type_name(error), lines, {})
+    return Failure(node_id, item.prompt[node_id]["class_type"], error, type_name(error), lines, {}, node_id)
 
 
-def _run_of(item: Item) -> Run:
+def _run_of(item: Item, prompt: DynamicPrompt) -> Run:
     extra = item.extra_data
     hidden = {key: extra.get(key) for key in ("extra_pnginfo", *SECRETS)}
-    return Run(item.prompt_id, item.prompt, hidden, item.outputs, item.stop.is_set)
+    return Run(item.prompt_id, prompt, hidden, item.outputs, item.stop.is_set)
 
 
-def _entry(stored: list[Any], result: Result, reporter: Reporter) -> dict[str, Any]:
+def _entry(result: Result, reporter: Reporter, prompt: DynamicPrompt) -> dict[str, Any]:
     good = result.status == "success"
     return {
-        "prompt": stored,
         "outputs": result.ui,
         "status": {
             "status_str": "success" if good else "error",
@@ -133,7 +148,12 @@ def _entry(stored: list[Any], result: Result, reporter: Reporter) -> dict[str, A
             "messages": reporter.messages,
         },
         "meta": {
-            node_id: {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
+            node_id: {
+                "node_id": node_id,
+                "display_node": prompt.get_display_node_id(node_id),
+                "parent_node": prompt.get_parent_node_id(node_id),
+                "real_node_id": prompt.get_real_node_id(node_id),
+            }
             for node_id in result.ui
         },
     }

@@ -1,21 +1,24 @@
-"""Calling one node: gather its inputs as lists, call its method as often as the lists ask, merge what comes back.
+"""What one node is called with: its inputs as lists, its hidden values, the arguments of each call.
 
-It knows neither the order of nodes nor any cache.
+It knows neither the order of nodes nor any cache, and calls nothing but a class's own questions.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_core.errors import GraphFault, NodeFault
+from comfy_core.graph.blocker import ExecutionBlocker
 from comfy_core.graph.cache import Made
+from comfy_core.graph.dynamic import DynamicPrompt
 from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.prompt import inputs_of, is_link
 
 Arguments = dict[str, list[Any]]
+MadeOf = Callable[[str], Made | None]
 SHOWN_CHARACTERS = 500
 
 
@@ -23,12 +26,14 @@ SHOWN_CHARACTERS = 500
 class Surroundings:
     """What hidden inputs may ask for."""
 
-    prompt: Mapping[str, Any]
+    prompt: DynamicPrompt
     extra_data: Mapping[str, Any]
 
     def hidden(self, kind: str, node_id: str) -> Any:
         """The value of a hidden input of this kind; None for a kind we do not have."""
-        if kind in ("PROMPT", "DYNPROMPT"):
+        if kind == "PROMPT":
+            return self.prompt.original_prompt
+        if kind == "DYNPROMPT":
             return self.prompt
         if kind == "UNIQUE_ID":
             return node_id
@@ -37,30 +42,43 @@ class Surroundings:
         return None
 
 
-def gather(spec: NodeSpec, node_id: str, around: Surroundings, made: Callable[[str], Made | None]) -> Arguments:
-    """Every argument of the node as a list of values. Raises GraphFault for a link to nothing."""
+def gather(spec: NodeSpec, node_id: str, around: Surroundings, made: MadeOf, *, asking: bool = False) -> Arguments:
+    """Every argument of the node as a list of values, the hidden ones of a V1 node included.
+
+    asking: the node is only asked which lazy inputs it needs, so what is not made yet is a None.
+    Raises GraphFault for a link to nothing.
+    """
     arguments: Arguments = {}
     for name, value in inputs_of(around.prompt, node_id).items():
         declared = spec.inputs.get(name)
         if is_link(value):
-            raw = declared is not None and declared.options.get("rawLink")
-            arguments[name] = [value] if raw else _linked(name, value, made)
+            raw = declared is not None and declared.raw_link
+            absent = asking or name in spec.lazy_inputs
+            arguments[name] = [value] if raw else _linked(name, value, made, absent=absent)
         elif declared is not None or name in spec.hidden:
             arguments[name] = [value]
-    for name, kind in spec.hidden.items():
-        if name not in arguments:
-            arguments[name] = [around.hidden(kind, node_id)]
+    if not spec.is_v3:
+        for name, kind in spec.hidden.items():
+            if name not in arguments:
+                arguments[name] = [around.hidden(kind, node_id)]
     return arguments
 
 
-def _linked(name: str, link: list[Any], made: Callable[[str], Made | None]) -> list[Any]:
+def _linked(name: str, link: list[Any], made: MadeOf, *, absent: bool) -> list[Any]:
     source, slot = link[0], int(link[1])
     upstream = made(source)
+    if upstream is None and absent:
+        return [None]
     if upstream is None:
         raise GraphFault(f"input {name} is linked to node {source}, which has no results")
     if not 0 <= slot < len(upstream.values):
         raise GraphFault(f"input {name} is linked to output {slot} of node {source}, which it does not have")
     return upstream.values[slot]
+
+
+def hidden_values(spec: NodeSpec, node_id: str, around: Surroundings) -> dict[str, Any]:
+    """The hidden values a V3 class declares, by kind in lower case."""
+    return {kind.lower(): around.hidden(kind, node_id) for kind in spec.hidden.values()}
 
 
 def calls(spec: NodeSpec, arguments: Arguments) -> list[dict[str, Any]]:
@@ -73,35 +91,33 @@ def calls(spec: NodeSpec, arguments: Arguments) -> list[dict[str, Any]]:
     return [{name: values[min(i, len(values) - 1)] for name, values in arguments.items()} for i in range(count)]
 
 
-def merge(spec: NodeSpec, returned: list[Any]) -> Made:
-    """Results of all calls as lists per output, and the shown parts joined. Raises NodeFault for a wrong shape."""
-    values: list[list[Any]] = [[] for _ in spec.returns]
-    ui: dict[str, Any] | None = None
-    for answer in returned:
-        result, shown = _split(spec, answer)
-        if shown is not None:
-            ui = shown if ui is None else {key: [*ui[key], *shown.get(key, ())] for key in ui}
-        for slot, several in enumerate(spec.output_is_list):
-            if slot >= len(result):
-                raise NodeFault(f"{spec.class_type} returned {len(result)} results, it declares {len(values)}")
-            if several:
-                values[slot].extend(result[slot])
-            else:
-                values[slot].append(result[slot])
-    return Made(values, ui)
+def blocker_in(spec: NodeSpec, passed: Mapping[str, Any]) -> ExecutionBlocker | None:
+    """The first blocker among the arguments of one call."""
+    for value in passed.values():
+        if isinstance(value, ExecutionBlocker):
+            return value
+        if spec.input_is_list and isinstance(value, list):
+            found = next((one for one in value if isinstance(one, ExecutionBlocker)), None)
+            if found is not None:
+                return found
+    return None
 
 
-def _split(spec: NodeSpec, answer: Any) -> tuple[Any, dict[str, Any] | None]:
-    blank = (None,) * len(spec.returns)
-    if answer is None:
-        return blank, None
-    if isinstance(answer, dict):
-        if "expand" in answer:
-            raise NodeFault(f"{spec.class_type} expands into a graph, which this version does not execute")
-        return answer.get("result", blank), answer.get("ui")
-    if isinstance(answer, tuple | list):
-        return answer, None
-    raise NodeFault(f"{spec.class_type} returned {type(answer).__name__}, not a tuple or dict")
+async def wanted_lazily(spec: NodeSpec, ask: Any, arguments: Arguments) -> list[str]:
+    """Names of the inputs the node asks for, over all its calls. Raises NodeFault when it answers no list."""
+    names: dict[str, None] = {}
+    for passed in calls(spec, arguments):
+        if blocker_in(spec, passed) is not None:
+            continue
+        answer = ask(**passed)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is None:
+            continue
+        if not isinstance(answer, Iterable) or isinstance(answer, str):
+            raise NodeFault(f"check_lazy_status of {spec.class_type} returned {type(answer).__name__}, not a list")
+        names.update(dict.fromkeys(name for name in answer if isinstance(name, str)))
+    return list(names)
 
 
 async def fingerprint(spec: NodeSpec, given: Mapping[str, Any]) -> Any:

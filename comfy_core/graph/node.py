@@ -1,6 +1,7 @@
-"""What a node class declares: its inputs, outputs and how it wants to be called (the V1 node protocol).
+"""What a node class declares: its inputs, outputs and how it wants to be called.
 
-It knows neither a prompt nor how nodes are executed.
+V1 classes are read as they are; V3 classes (those with a schema) by their V1 view. It knows neither a prompt nor how
+nodes are executed.
 """
 
 from __future__ import annotations
@@ -33,13 +34,18 @@ class InputSpec:
 
     @property
     def choices(self) -> list[Any] | None:
-        """The values allowed, where the input is a choice."""
-        if isinstance(self.kind, list):
-            return self.kind
-        listed = self.options.get("options")
-        if self.kind == "COMBO" and isinstance(listed, list) and not self.options.get("multiselect"):
-            return listed
-        return None
+        """The values allowed, where the input is an old-style choice; those of a COMBO are the node's own business."""
+        return self.kind if isinstance(self.kind, list) else None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the value is made only when the node asks for it."""
+        return bool(self.options.get("lazy"))
+
+    @property
+    def raw_link(self) -> bool:
+        """Whether the node is given the link itself instead of what comes over it."""
+        return bool(self.options.get("rawLink"))
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class NodeSpec:
         """Whether the node is a reason to run a graph."""
         return bool(getattr(self.cls, "OUTPUT_NODE", False))
 
-    @property
+    @cached_property
     def function(self) -> str:
         """The name of the method that does the work."""
         name = getattr(self.cls, "FUNCTION", None)
@@ -82,28 +88,50 @@ class NodeSpec:
         return name
 
     @cached_property
+    def is_v3(self) -> bool:
+        """Whether the class is never instantiated and takes its hidden values beside its arguments."""
+        return callable(getattr(self.cls, "GET_SCHEMA", None))
+
+    @cached_property
     def is_async(self) -> bool:
         """Whether the method is a coroutine function."""
         return inspect.iscoroutinefunction(getattr(self.cls, self.function, None))
 
-    @property
+    @cached_property
     def keeps_its_id(self) -> bool:
         """Whether results depend on the node's own id, so that another node's must not stand in for them."""
         return bool(getattr(self.cls, "NOT_IDEMPOTENT", False)) or "UNIQUE_ID" in self.hidden.values()
 
     @cached_property
+    def sees_the_graph(self) -> bool:
+        """Whether the node may add links to nodes it is not linked to itself."""
+        return "DYNPROMPT" in self.hidden.values() or any(declared.raw_link for declared in self.inputs.values())
+
+    @cached_property
+    def lazy_inputs(self) -> frozenset[str]:
+        """Names of the inputs that are made only when the node asks for them."""
+        return frozenset(name for name, declared in self.inputs.items() if declared.lazy)
+
+    @cached_property
     def validator(self) -> Validator | None:
         """The class's own validation, where it has one."""
-        own = getattr(self.cls, "VALIDATE_INPUTS", None)
+        own = self._own("VALIDATE_INPUTS", "validate_inputs")
         if own is None:
             return None
         names = inspect.getfullargspec(own)
         return Validator(own, frozenset(names.args) | frozenset(names.kwonlyargs), names.varkw is not None)
 
-    @property
+    @cached_property
     def is_changed(self) -> Any | None:
         """The class's fingerprint function, where it has one."""
-        return getattr(self.cls, "IS_CHANGED", None)
+        return self._own("IS_CHANGED", "fingerprint_inputs")
+
+    def _own(self, old: str, new: str) -> Any | None:
+        """The method of a V1 class by its old name, that of a V3 class by its new one and only if overridden."""
+        if not self.is_v3:
+            return getattr(self.cls, old, None)
+        holder = next((base for base in self.cls.__mro__ if new in vars(base)), None)
+        return None if holder is None or "GET_SCHEMA" in vars(holder) else getattr(self.cls, new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +163,13 @@ class Specs:
         if spec is None:
             spec = self._read[class_type] = read(class_type, self._library[class_type])
         return spec
+
+    def find(self, class_type: str) -> NodeSpec | None:
+        """The declaration of a class; None for an unknown class and one that cannot say what it declares."""
+        try:
+            return self.of(class_type)
+        except Exception:  # noqa: BLE001 - a node class's own code
+            return None
 
 
 def read(class_type: str, cls: Any) -> NodeSpec:

@@ -17,9 +17,10 @@ class RunOrder:
 
     def __init__(self, links: Callable[[str], Iterable[str]], cached: Callable[[str], bool]) -> None:
         self._links = links
+        """Sources a node must wait for from the start: not those of its lazy inputs."""
         self._cached = cached
         self._unmet: dict[str, int] = {}
-        self._edges: set[tuple[str, str]] = set()
+        self._waits: dict[str, dict[str, None]] = {}
         self._consumers: dict[str, list[str]] = {}
         self._number: dict[str, int] = {}
         self._rank: dict[str, int] = {}
@@ -51,6 +52,15 @@ class RunOrder:
             if self._unmet[node_id] == 0:
                 self._push(node_id)
 
+    def require(self, node_id: str, sources: Iterable[str], eager: Iterable[str] = ()) -> None:
+        """A node that was taken must wait for these too; it is ready again when they are there."""
+        missing = [source for source in sources if not self._cached(source)]
+        self.add(missing, eager)
+        for source in missing:
+            self._edge(source, node_id)
+        if self._unmet[node_id] == 0:
+            self._push(node_id)
+
     def _wait_for_sources(self, node_id: str) -> list[str]:
         sources = [source for source in self._links(node_id) if not self._cached(source)]
         for source in sources:
@@ -58,9 +68,10 @@ class RunOrder:
         return sources
 
     def _edge(self, source: str, node_id: str) -> None:
-        if (source, node_id) in self._edges:
+        waits = self._waits.setdefault(node_id, {})
+        if source in waits:
             return
-        self._edges.add((source, node_id))
+        waits[source] = None
         self._consumers.setdefault(source, []).append(node_id)
         self._unmet[node_id] += 1
 
@@ -92,8 +103,9 @@ class RunOrder:
     def done(self, node_id: str) -> None:
         """The node's results are there: what waited for it may go on."""
         del self._unmet[node_id]
+        self._waits.pop(node_id, None)
         for consumer in self._consumers.pop(node_id, ()):
-            self._edges.discard((node_id, consumer))
+            del self._waits[consumer][node_id]
             self._unmet[consumer] -= 1
             if self._unmet[consumer] == 0:
                 self._push(consumer)
@@ -104,9 +116,9 @@ class RunOrder:
         node_id = next(iter(self._unmet))
         while node_id not in trail:
             trail[node_id] = None
-            waiting = [source for source in self._links(node_id) if (source, node_id) in self._edges]
+            waiting = self._waits.get(node_id)
             if not waiting:
                 return [node_id]
-            node_id = waiting[0]
+            node_id = next(iter(waiting))
         names = list(trail)
         return names[names.index(node_id) :]

@@ -13,6 +13,7 @@ from typing import Any
 
 from comfy_core.graph.node import Specs
 from comfy_core.graph.prompt import WorkflowJson, inputs_of, is_link
+from comfy_core.scope import present
 
 Signature = bytes
 
@@ -22,16 +23,18 @@ class Unsigned(Exception):
 
 
 def sign(
-    prompt: WorkflowJson, order: Iterable[str], specs: Specs, changed: dict[str, Any]
-) -> dict[str, Signature | None]:
-    """Signatures of the nodes in `order` (sources first). changed: node id -> what its IS_CHANGED said."""
-    signed: dict[str, Signature | None] = {}
+    prompt: WorkflowJson,
+    order: Iterable[str],
+    specs: Specs,
+    changed: dict[str, Any],
+    signed: dict[str, Signature | None],
+) -> None:
+    """Add the signatures of the nodes in `order` (sources first). changed: node id -> what its IS_CHANGED said."""
     for node_id in order:
         try:
             signed[node_id] = _sign_node(prompt, node_id, specs, changed.get(node_id), signed)
         except Unsigned:
             signed[node_id] = None
-    return signed
 
 
 def _sign_node(
@@ -42,9 +45,14 @@ def _sign_node(
     signed: dict[str, Signature | None],
 ) -> Signature:
     class_type = prompt[node_id]["class_type"]
+    spec = specs.find(class_type)
+    if spec is None:
+        raise Unsigned
     parts = [class_type, _canonical(changed)]
-    if specs.of(class_type).keeps_its_id:
+    if spec.keeps_its_id:
         parts.append(f"id={node_id}")
+    if spec.is_output and present() is not None:  # what it shows are files in the prompt's own directory
+        parts.append(f"in={present()}")
     for name, value in sorted(inputs_of(prompt, node_id).items()):
         if is_link(value):
             source = signed.get(value[0])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from comfy_core.graph.cache import Keeping
 from comfy_core.graph.order import RunOrder
 from tests.unit.comfy_core.two_line_nodes import INT, Bench, chain, n, node
 
@@ -72,10 +73,13 @@ def test_only_what_changed_and_what_follows_it_runs_again() -> None:
     assert bench.shown == [3, 6]
 
 
-@pytest.mark.parametrize(("keep", "calls"), [(0, 3), (100, 2), (None, 3)])
-def test_results_are_kept_as_long_as_the_cache_is_told(keep: int | None, calls: int) -> None:
+@pytest.mark.parametrize(
+    ("keeping", "calls"),
+    [(Keeping(), 3), (Keeping("lru", 100), 2), (Keeping("none"), 3), (Keeping("ram", headroom=1), 3)],
+)
+def test_results_are_kept_as_long_as_the_cache_is_told(keeping: Keeping, calls: int) -> None:
     """A, B, A again: the default keeps only what the present prompt names, an LRU keeps A."""
-    bench = Bench(keep)
+    bench = Bench(keeping)
     for value in (1, 2, 1):
         bench.run({"a": n("One", value=value), "out": n("Show", v=["a", 0])})
     assert bench.calls["One"] == calls

@@ -7,8 +7,10 @@ from collections import Counter
 from typing import Any
 
 from comfy_core.errors import Interrupted
-from comfy_core.graph.cache import Made
-from comfy_core.graph.execute import Engine, Result, Run
+from comfy_core.graph.cache import Keeping, Made
+from comfy_core.graph.dynamic import DynamicPrompt
+from comfy_core.graph.execute import Engine
+from comfy_core.graph.run import Result, Run
 from comfy_core.progress import scope
 
 INT = {"default": 0, "min": -1000, "max": 1000}
@@ -31,6 +33,9 @@ class Recorder:
 
     def executed(self, node_id: str, ui: dict[str, Any] | None) -> None:
         self.told.append(("executed", (node_id, ui)))
+
+    def blocked(self, node_id: str, message: str, executed: list[str]) -> None:
+        self.told.append(("blocked", (node_id, message)))
 
     def finished(self, node_id: str) -> None:
         self.told.append(("finished", node_id))
@@ -60,7 +65,7 @@ def node(function: Any, inputs: dict[str, Any], returns: tuple[str, ...], **attr
 class Bench:
     """A library, an engine over it and a count of calls per class."""
 
-    def __init__(self, keep: int | None = 0) -> None:
+    def __init__(self, keeping: Keeping | None = None) -> None:
         self.calls: Counter[str] = Counter()
         self.shown: list[Any] = []
         self.stop = False
@@ -80,7 +85,7 @@ class Bench:
             "Choice": self._node("Choice", lambda c: (0,), {"required": {"c": (["a", "b"],)}}, ("INT",)),
             "Picky": self._node("Picky", lambda v: (v,), _int("v"), ("INT",), VALIDATE_INPUTS=self._picky),
         }
-        self.engine = Engine(self.library, keep)
+        self.engine = Engine(self.library, keeping)
 
     def _node(self, name: str, function: Any, inputs: dict[str, Any], returns: tuple[str, ...], **more: Any) -> type:
         def run(_: Any, **given: Any) -> Any:
@@ -121,7 +126,7 @@ class Bench:
         """Execute without validation."""
         recorder = Recorder()
         shows = [key for key, value in prompt.items() if value["class_type"] == "Show"]
-        run = Run("p", prompt, {}, outputs or shows, lambda: self.stop)
+        run = Run("p", DynamicPrompt(prompt), {}, outputs or shows, lambda: self.stop)
         return asyncio.run(self.engine.run(run, recorder)), recorder
 
 
