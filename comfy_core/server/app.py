@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from comfy_core.packs import additions
-from comfy_core.server import files, info, prompt, queue, ws
+from comfy_core.server import directories, files, info, prompt, queue, ws
 from comfy_core.server.state import STATE, State
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,6 +35,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/models/{folder}", info.models_of),
     ("GET", "/embeddings", info.embeddings),
     ("GET", "/fleet/health", info.health),
+    ("DELETE", "/fleet/directories/{directory}", directories.remove),
 )
 
 

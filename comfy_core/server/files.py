@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from comfy_core.errors import InputRefused
 from comfy_core.folders import Folders, annotated, inside
+from comfy_core.server.directories import in_its_directory
 from comfy_core.server.state import STATE
 
 CHUNK = 1 << 20
@@ -33,6 +34,7 @@ class Upload:
         self.sha256 = ""
 
 
+@in_its_directory
 async def upload_image(request: web.Request) -> web.Response:
     """Store a file. Answers {name, subfolder, type}; a same file of the same name is not written twice."""
     folders = request.app[STATE].services.folders
@@ -99,6 +101,7 @@ def _free_name(wanted: Path, sha256: str) -> Path:
     return candidate
 
 
+@in_its_directory
 async def view(request: web.Request) -> web.StreamResponse:
     """A file's bytes, or a smaller preview, or some of its channels."""
     path = _wanted(request.app[STATE].services.folders, request)

@@ -100,4 +100,4 @@ async def embeddings(request: web.Request) -> web.Response:
 
 async def health(request: web.Request) -> web.Response:
     """Our own: for whoever supervises this process."""
-    return web.json_response({"ok": True, "pid": os.getpid()})
+    return web.json_response({"ok": True, "pid": os.getpid(), "directories": True})
