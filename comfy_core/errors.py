@@ -7,7 +7,8 @@ ExecutorError
 ├── OutOfMemory        an image or model that does not fit into what is free (also a MemoryError)
 ├── QueueFull          so many prompts wait that no other is taken
 ├── GraphFault         the graph cannot be executed (a link to nothing, a cycle)
-└── NodeFault          a node class broke its side of the protocol
+├── NodeFault          a node class broke its side of the protocol
+└── NotOffered         a name of ComfyUI's whose work this version does not do
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class GraphFault(ExecutorError):
 
 class NodeFault(ExecutorError):
     """A node class broke its side of the node protocol."""
+
+
+class NotOffered(ExecutorError):
+    """A name of ComfyUI's was called whose work this version does not do."""
