@@ -1,15 +1,19 @@
 """Inputs whose types or number are not fixed: several types, one type shared by several slots, inputs that grow.
 
-The executor checks types only; the user interface makes the slots.
+It names types and inputs. That slots of one template get the same type is the user interface's business.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from comfy_core.v3 import slot
-from comfy_core.v3.slot import ComfyTypeI, ComfyTypeIO, comfytype
+from comfy_core.v3.links import AnyType
+from comfy_core.v3.slot import ComfyTypeI, ComfyTypeIO, TypeName, comfytype
 
+MOST_GROWN = 100
+"""How many inputs grow where a node sets no limit: some there must be, since each is declared."""
 Kind = Any
 """An io type: a class made by `comfytype` or `Custom`."""
 
@@ -37,13 +41,9 @@ class MultiType(ComfyTypeI):
             extra_dict: dict[str, Any] | None = None,
         ) -> None:
             self.input_override = id if isinstance(id, slot.Input) else None
-            shown = self.input_override
-            if shown is not None:
-                super().__init__(
-                    shown.id, shown.display_name, shown.optional, shown.tooltip, shown.lazy, shown.extra_dict
-                )
-            else:
-                super().__init__(str(id), display_name, optional, tooltip, lazy, extra_dict)
+            own_id = id.id if isinstance(id, slot.Input) else id
+            shown_optional = self.input_override is not None and self.input_override.optional
+            super().__init__(own_id, display_name, optional or shown_optional, tooltip, lazy, extra_dict)
             self._kinds = types
 
         @property
@@ -54,13 +54,14 @@ class MultiType(ComfyTypeI):
 
         def get_io_type(self) -> str:
             """All names, joined by commas."""
-            return joined(self.io_types)
+            return TypeName(joined(self.io_types))
 
         def as_dict(self) -> dict[str, Any]:
-            """The widget's options, where there is one."""
+            """The widget's options, where there is one, with this input's own over them."""
             if self.input_override is None:
                 return super().as_dict()
-            return self.input_override.as_dict()
+            widget = self.input_override.as_dict() | {"widgetType": self.input_override.get_io_type()}
+            return widget | super().as_dict()
 
 
 @comfytype(io_type="COMFY_MATCHTYPE_V3")
@@ -72,11 +73,16 @@ class MatchType(ComfyTypeIO):
 
         def __init__(self, template_id: str, allowed_types: list[Kind] | Kind | None = None) -> None:
             self.template_id = template_id
-            self.allowed_types = allowed_types if isinstance(allowed_types, list) else [allowed_types or _Any]
+            several = allowed_types if isinstance(allowed_types, list | tuple) else [allowed_types or AnyType]
+            self.allowed_types: list[Kind] = list(several)
 
         def as_dict(self) -> dict[str, Any]:
             """As clients are told it."""
             return {"template_id": self.template_id, "allowed_types": joined(self.allowed_types)}
+
+        def type_name(self) -> TypeName:
+            """The name on the wire, which links to and from any allowed type fit."""
+            return TypeName(MatchType.io_type, joined(self.allowed_types))
 
     class Input(slot.Input):
         """An input of the template's type."""
@@ -97,6 +103,10 @@ class MatchType(ComfyTypeIO):
         def _own(self) -> dict[str, Any]:
             return {"template": self.template.as_dict()}
 
+        def get_io_type(self) -> str:
+            """The name on the wire; it compares as the template's types."""
+            return self.template.type_name()
+
     class Output(slot.Output):
         """An output of the template's type."""
 
@@ -111,13 +121,13 @@ class MatchType(ComfyTypeIO):
             super().__init__(id, display_name, tooltip, is_output_list)
             self.template = template
 
+        def get_io_type(self) -> str:
+            """The name on the wire; it compares as the template's types."""
+            return self.template.type_name()
+
         def as_dict(self) -> dict[str, Any]:
             """What clients are told of it."""
             return super().as_dict() | {"template": self.template.as_dict()}
-
-
-class _Any:
-    io_type = "*"
 
 
 class DynamicInput(slot.Input):
@@ -126,6 +136,10 @@ class DynamicInput(slot.Input):
     def get_dynamic(self) -> list[slot.Input]:
         """The inputs it stands for."""
         return []
+
+    def declared(self) -> list[slot.Input]:
+        """The inputs it stands for."""
+        return self.get_dynamic()
 
 
 class DynamicOutput(slot.Output):
@@ -160,7 +174,19 @@ class Autogrow(ComfyTypeI):
             super().__init__(id, display_name, optional, tooltip, lazy, extra_dict)
             self.template_input = template_input
             self.min = min
-            self.max = max
+            self.max = max if max is not None else MOST_GROWN
+
+        def get_dynamic(self) -> list[slot.Input]:
+            """Copies named `<template's id><number>_$<own id>_ag$`, the first `min` of them required."""
+            return [self._grown(number) for number in range(1, max(self.min, self.max) + 1)]
+
+        def _grown(self, number: int) -> slot.Input:
+            one = copy(self.template_input)
+            one.id = f"{one.id}{number}_${self.id}_ag$"
+            one.optional = self.optional or one.optional or number > self.min
+            if isinstance(one, slot.WidgetInput):
+                one.force_input = True
+            return one
 
 
 AutogrowDynamic = Autogrow
@@ -171,4 +197,4 @@ class ComboDynamic(ComfyTypeI):
     """A choice on which other inputs depend."""
 
     class Input(DynamicInput):
-        """The choice."""
+        """The choice; a subclass says which inputs come with it."""

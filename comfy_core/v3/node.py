@@ -27,6 +27,13 @@ class OfSchema:
         return self._read(owner.known_schema())
 
 
+class _Function:
+    """FUNCTION: which of the two wrappers fits `execute`."""
+
+    def __get__(self, instance: object, owner: Any) -> str:
+        return "EXECUTE_NORMALIZED_ASYNC" if inspect.iscoroutinefunction(owner.execute) else "EXECUTE_NORMALIZED"
+
+
 class ComfyNode:
     """Base class of V3 nodes: override `define_schema` and `execute`, and what else is needed."""
 
@@ -34,6 +41,7 @@ class ComfyNode:
     SCHEMA: ClassVar[Schema | None] = None
     RELATIVE_PYTHON_MODULE: ClassVar[Any] = None
 
+    FUNCTION = _Function()
     CATEGORY = OfSchema(lambda schema: schema.category)
     DESCRIPTION = OfSchema(lambda schema: schema.description)
     RETURN_TYPES = OfSchema(lambda schema: [output.get_io_type() for output in schema.outputs])
@@ -75,12 +83,20 @@ class ComfyNode:
     @classmethod
     def GET_SCHEMA(cls) -> Schema:  # noqa: N802 - the node protocol's name
         """The declaration read now, checked and completed. Raises NodeFault for a wrong one."""
+        cls.VALIDATE_CLASS()
         schema = cls.define_schema()
         if not isinstance(schema, Schema):
             raise NodeFault(f"define_schema of {cls.__name__} returned {type(schema).__name__}, not a Schema")
         schema.validate()
         schema.finalize()
         return schema
+
+    @classmethod
+    def VALIDATE_CLASS(cls) -> None:  # noqa: N802
+        """Raises NodeFault for a class without `execute` or `define_schema` of its own."""
+        for name in ("define_schema", "execute"):
+            if getattr(cls, name).__func__ is getattr(ComfyNode, name).__func__:
+                raise NodeFault(f"node class {cls.__name__} does not define {name}")
 
     @classmethod
     def known_schema(cls) -> Schema:
@@ -102,10 +118,6 @@ class ComfyNode:
         return cls.GET_SCHEMA().get_v1_info(cls.RELATIVE_PYTHON_MODULE or "nodes")
 
     @classmethod
-    def _is_async(cls) -> bool:
-        return inspect.iscoroutinefunction(cls.execute)
-
-    @classmethod
     def EXECUTE_NORMALIZED(cls, **kwargs: Any) -> NodeOutput:  # noqa: N802
         """Call `execute` and read its answer. Raises NodeFault for one of a wrong shape."""
         return cls.normalized(cls.execute(**kwargs))
@@ -117,26 +129,31 @@ class ComfyNode:
 
     @classmethod
     def normalized(cls, answer: Any) -> NodeOutput:
-        """Any answer `execute` may give as NodeOutput. Raises NodeFault for a graph that was not announced."""
+        """Any answer `execute` may give as NodeOutput, outputs left out being None.
+
+        Raises NodeFault for a graph that was not announced.
+        """
         output = read_answer(answer, cls.__name__)
+        missing = len(cls.known_schema().outputs) - len(output.args)
+        if output.args and missing > 0:
+            output.args += (None,) * missing
         if output.expand is not None and not cls.known_schema().enable_expand:
             raise NodeFault(f"{cls.__name__} returned a graph, but its schema does not say enable_expand")
         return output
 
     @classmethod
     def with_hidden(cls, values: Mapping[str, Any] | None = None) -> type[ComfyNode]:
-        """A clone of the class for one call, with `hidden` filled in, on which nothing can be set."""
-        return clone(cls, HiddenHolder.from_dict(values))
+        """A clone of the class for one call, with `hidden` filled in, on which nothing can be set.
 
-
-class _Function:
-    """FUNCTION: which of the two wrappers fits `execute`."""
-
-    def __get__(self, instance: object, owner: type[ComfyNode]) -> str:
-        return "EXECUTE_NORMALIZED_ASYNC" if inspect.iscoroutinefunction(owner.execute) else "EXECUTE_NORMALIZED"
-
-
-ComfyNode.FUNCTION = _Function()  # type: ignore[attr-defined]
+        Without values one clone serves all calls: making a class costs more than many a node's work.
+        """
+        if values:
+            return clone(cls, HiddenHolder.from_dict(values))
+        bare = cls.__dict__.get("_bare")
+        if bare is None:
+            bare = clone(cls, HiddenHolder())
+            type.__setattr__(cls, "_bare", bare)
+        return cast("type[ComfyNode]", bare)
 
 
 def _refuse(cls: type, name: str, *value: Any) -> None:

@@ -40,22 +40,19 @@ class Schema:
         self.hidden = self.hidden or []
 
     def validate(self) -> None:
-        """Raises NodeFault when two inputs or two outputs have the same id."""
-        self._only_once("input", [slot.id for slot in self.inputs])
-        self._only_once("output", [slot.id for slot in self.outputs if slot.id is not None])
-
-    def _only_once(self, kind: str, ids: list[str]) -> None:
+        """Raises NodeFault when two slots have the same id, be they inputs or outputs."""
+        ids = [slot.id for slot in self.inputs] + [slot.id for slot in self.outputs if slot.id is not None]
         twice = [name for name, count in Counter(ids).items() if count > 1]
         if twice:
-            raise NodeFault(f"{self.node_id} declares the {kind} ids {', '.join(twice)} more than once")
+            raise NodeFault(f"{self.node_id} declares the ids {', '.join(twice)} more than once")
 
     def finalize(self) -> None:
         """Complete what the flags imply: hidden inputs, and ids of outputs that were given none."""
         wanted = list(self.hidden)
-        if self.is_output_node:
-            wanted += FOR_OUTPUT
         if self.is_api_node:
             wanted += FOR_API
+        if self.is_output_node:
+            wanted += FOR_OUTPUT
         self.hidden = list(dict.fromkeys(wanted))
         for index, output in enumerate(self.outputs):
             if output.id is None:
@@ -64,9 +61,11 @@ class Schema:
     def input_types(self) -> dict[str, dict[str, Any]]:
         """INPUT_TYPES() as a V1 node would give it; hidden ones as (kind,)."""
         declared: dict[str, dict[str, Any]] = {"required": {}}
-        for slot in self.inputs:
-            group = "optional" if slot.optional else "required"
-            declared.setdefault(group, {})[slot.id] = (slot.get_io_type(), slot.as_dict())
+        for slot in (one for each in self.inputs for one in each.declared()):
+            options = slot.as_dict()
+            optional = options.pop("optional", slot.optional)
+            group = "optional" if optional else "required"
+            declared.setdefault(group, {})[slot.id] = (slot.get_io_type(), options)
         if self.hidden:
             declared["hidden"] = {each.name: (each.value,) for each in self.hidden}
         return declared

@@ -16,24 +16,48 @@ def pruned(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+class TypeName(str):
+    """A type's name that does not differ from any name it accepts: links are checked by `!=`, packs do the same.
+
+    accepts: names joined by commas, `*` for all; left out, the name itself.
+    """
+
+    def __new__(cls, name: str, accepts: str | None = None) -> TypeName:
+        """A string with the names it goes along with."""
+        made = super().__new__(cls, name)
+        made.accepts = frozenset((accepts if accepts is not None else name).split(","))
+        return made
+
+    accepts: frozenset[str]
+
+    def __ne__(self, other: object) -> bool:
+        if not isinstance(other, str):
+            return True
+        theirs = other.accepts if isinstance(other, TypeName) else frozenset(other.split(","))
+        return "*" not in self.accepts | theirs and not self.accepts & theirs
+
+    __eq__ = str.__eq__
+    __hash__ = str.__hash__
+
+
 class Slot:
     """An input or an output: it belongs to an io type, its Parent."""
 
     Parent: ClassVar[Any] = None
 
     @property
-    def io_type(self) -> str:
-        """The type's name on the wire."""
-        return str(self.Parent.io_type)
+    def io_type(self) -> Any:
+        """The type's name on the wire; for an output that is one of several choices, their list."""
+        return self.Parent.io_type
 
     @property
     def Type(self) -> Any:  # noqa: N802 - the node protocol's name
         """What Python passes."""
         return self.Parent.Type
 
-    def get_io_type(self) -> str:
-        """The type as clients are told it; several alternatives are joined by commas."""
-        return self.io_type
+    def get_io_type(self) -> Any:
+        """The type as links are checked against; several alternatives are joined by commas."""
+        return TypeName("*") if self.io_type == "*" else self.io_type
 
 
 class Input(Slot):
@@ -56,14 +80,24 @@ class Input(Slot):
         self.extra_dict = extra_dict if extra_dict is not None else {}
 
     def as_dict(self) -> dict[str, Any]:
-        """The options that clients are told, without those not given."""
+        """The options that clients are told, without those not given, and whether the input is optional."""
         return pruned(
-            {"display_name": self.display_name, "tooltip": self.tooltip, "lazy": self.lazy, **self._own()}
+            {
+                "display_name": self.display_name,
+                "optional": self.optional,
+                "tooltip": self.tooltip,
+                "lazy": self.lazy,
+                **self._own(),
+            }
         ) | pruned(self.extra_dict)
 
     def _own(self) -> dict[str, Any]:
         """Options of this kind of input."""
         return {}
+
+    def declared(self) -> list[Input]:
+        """The inputs it stands for: itself, unless it grows."""
+        return [self]
 
 
 class WidgetInput(Input):

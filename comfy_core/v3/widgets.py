@@ -283,9 +283,10 @@ class Combo(ComfyTypeIO):
             super().__init__(id, display_name, tooltip, is_output_list)
             self.options = options if options is not None else []
 
-        def get_io_type(self) -> Any:
-            """COMBO, or the choices as the V1 protocol has them."""
-            return self.options or self.io_type
+        @property
+        def io_type(self) -> Any:
+            """The choices themselves, as the V1 protocol has them."""
+            return self.options
 
 
 @comfytype(io_type="COMBO")
@@ -329,7 +330,7 @@ class MultiCombo(ComfyTypeI):
             self.chip = chip
 
         def _own(self) -> dict[str, Any]:
-            return {**super()._own(), "placeholder": self.placeholder, "chip": self.chip}
+            return {**super()._own(), "multi_select": True, "placeholder": self.placeholder, "chip": self.chip}
 
 
 @comfytype(io_type="WEBCAM")
