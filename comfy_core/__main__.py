@@ -41,6 +41,8 @@ def main() -> None:
         raise SystemExit(2) from error
     if settings.die_with_parent:
         die_with_parent()
+    logging_setup.set_up(settings.log_level, settings.log_stdout)
+    logging_setup.take_prints()
     show_gpus(settings)
     if settings.ignored:
         log.warning("flags without a meaning here are ignored", flags=settings.ignored)

@@ -20,6 +20,7 @@ from comfy_core.errors import InputRefused
 from comfy_core.graph.cache import Keeping
 from comfy_core.graph.execute import Engine
 from comfy_core.limits import gigabytes
+from comfy_core.log import JOURNAL
 from comfy_core.memory import Memory, is_out_of_memory
 from comfy_core.nodes import built_in
 from comfy_core.packs.load import load_all
@@ -73,6 +74,7 @@ async def serve(surface: Surface) -> None:
         loop.add_signal_handler(number, stop.set)
     state = assemble(surface)
     state.hub.attach(loop, lambda: state.queue.remaining)
+    JOURNAL.tell = state.hub.logged
     surface.complete(state)
     surface.loop, surface.app = loop, open_app(state)
     if not await _unless(stop, load_all(surface)):

@@ -1,20 +1,34 @@
-"""The routes and the rules that hold for all of them: twins under /api, sizes, origins. It knows no route's work."""
+"""The routes, each with its twin under /api, and the rules over them. It knows no route's work."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Middleware
+from aiohttp import web
 
 from comfy_core.packs import additions
-from comfy_core.server import directories, files, info, prompt, queue, ws
+from comfy_core.server import (
+    extensions,
+    files,
+    frontend,
+    info,
+    internal,
+    models,
+    prompt,
+    queue,
+    rules,
+    uploads,
+    userdata,
+    users,
+    ws,
+)
 from comfy_core.server.state import STATE, State
+from comfy_core.users import Users
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
+Routes = tuple[tuple[str, str, Handler], ...]
+ROUTES: Routes = (
+    ("GET", "/", frontend.index),
     ("GET", "/ws", ws.websocket),
     ("GET", "/prompt", prompt.get_prompt),
     ("POST", "/prompt", prompt.post_prompt),
@@ -26,71 +40,71 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/history/{prompt_id}", queue.get_history_of),
     ("POST", "/history", queue.post_history),
     ("GET", "/view", files.view),
-    ("POST", "/upload/image", files.upload_image),
+    ("POST", "/upload/image", uploads.upload_image),
+    ("POST", "/upload/mask", uploads.upload_mask),
     ("GET", "/object_info", info.object_info),
     ("GET", "/object_info/{class_type}", info.object_info_of),
     ("GET", "/system_stats", info.system_stats),
     ("GET", "/features", info.get_features),
-    ("GET", "/models", info.models),
-    ("GET", "/models/{folder}", info.models_of),
-    ("GET", "/embeddings", info.embeddings),
+    ("GET", "/models", models.models),
+    ("GET", "/models/{folder}", models.models_of),
+    ("GET", "/embeddings", models.embeddings),
+    ("GET", "/view_metadata/{folder}", models.metadata),
+    ("GET", "/experiment/models", models.kinds),
+    ("GET", "/experiment/models/{folder}", models.facts_of),
+    ("GET", "/experiment/models/preview/{folder}/{index}/{file:.*}", models.picture_of),
+    ("GET", "/users", users.get_users),
+    ("POST", "/users", users.post_users),
+    ("GET", "/settings", users.get_settings),
+    ("GET", "/settings/{id}", users.get_setting),
+    ("POST", "/settings", users.post_settings),
+    ("POST", "/settings/{id}", users.post_setting),
+    ("GET", "/userdata", userdata.list_files),
+    ("GET", "/v2/userdata", userdata.list_all),
+    ("GET", "/userdata/{file}", userdata.get_file),
+    ("POST", "/userdata/{file}", userdata.post_file),
+    ("DELETE", "/userdata/{file}", userdata.delete_file),
+    ("POST", "/userdata/{file}/move/{dest}", userdata.move_file),
     ("GET", "/fleet/health", info.health),
-    ("DELETE", "/fleet/directories/{directory}", directories.remove),
+    *extensions.ROUTES,
 )
+ONLY_HERE: Routes = (
+    ("GET", "/internal/logs", internal.logs),
+    ("GET", "/internal/logs/raw", internal.raw_logs),
+    ("PATCH", "/internal/logs/subscribe", internal.follow_logs),
+    ("GET", "/internal/folder_paths", internal.folder_paths),
+    ("GET", "/internal/files/{kind}", internal.files),
+)
+"""Without a twin under /api."""
 
 
 def open_app(state: State) -> web.Application:
     """The application of one executor, still without routes: packs reach for it while they are imported."""
-    guard: Middleware = (
-        _cors(state.settings.network.cors_origin) if state.settings.network.cors_origin else _origin_guard
-    )
+    network = state.settings.network
     app = web.Application(
-        client_max_size=state.settings.network.max_upload,
-        middlewares=[guard],
+        client_max_size=network.max_upload,
+        middlewares=rules.middlewares(network.cors_origin, network.compress),
     )
+    for sign in rules.signs(network.cors_origin):
+        app.on_response_prepare.append(sign)
     app[STATE] = state
+    app[users.USERS] = Users(state.services.folders.user, network.multi_user)
     return app
 
 
 def add_routes(app: web.Application) -> None:
-    """Our own routes, then those of packs."""
+    """Our own routes, then those of packs, then the front end's files."""
     for method, path, handler in ROUTES:
-        app.router.add_route(method, path, handler)
-        app.router.add_route(method, f"/api{path}", handler)
+        _add(app, method, path, handler)
+        _add(app, method, f"/api{path}", handler)
+    for method, path, handler in ONLY_HERE:
+        _add(app, method, path, handler)
     additions.add_routes(app, app[STATE].additions.routes)
+    frontend.add_files(app, frontend.find(app[STATE].settings.network.front_end))
 
 
-@web.middleware
-async def _origin_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A page of another site must not reach a server on this machine through the user's browser."""
-    host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
-    if host and origin and _is_loopback(host) and urlsplit(origin).netloc.lower() != host.lower():
-        return web.Response(status=403)
-    if request.method == "OPTIONS":
-        return web.Response()
-    return await handler(request)
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _cors(origin: str) -> Middleware:
-    """Let pages of this origin in."""
-
-    @web.middleware
-    async def allow(request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = web.Response() if request.method == "OPTIONS" else await handler(request)
-        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "POST, GET, DELETE, PUT, OPTIONS"
-        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Content-Type, Authorization"
-        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
-        return answer
-
-    return allow
+def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
+    if method == "GET":
+        app.router.add_get(path, handler)
+    else:
+        app.router.add_route(method, path, handler)

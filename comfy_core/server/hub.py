@@ -105,6 +105,7 @@ class Hub:
         self._outbox: deque[tuple[str | int, Any, str | None]] = deque()
         self._woken = False
         self._depth: Callable[[], int] = lambda: 0
+        self._following: set[str] = set()
 
     def attach(self, loop: asyncio.AbstractEventLoop, depth: Callable[[], int]) -> None:
         """Say on which loop the sockets live, and how to ask for the queue's depth."""
@@ -119,15 +120,24 @@ class Hub:
         """A client has gone, unless another socket has taken its place already."""
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
+            self._following.discard(client.client_id)
 
     @property
     def sockets(self) -> dict[str, web.WebSocketResponse]:
         """The open socket of each client. A copy."""
         return {client_id: client.socket for client_id, client in self._clients.copy().items()}
 
-    def known(self, client_id: str) -> bool:
-        """Whether a socket of this client is open."""
-        return client_id in self._clients
+    def follow_log(self, client_id: str, wanted: bool) -> None:
+        """Whether a client that is connected is sent the lines of the log."""
+        if wanted and client_id in self._clients:
+            self._following.add(client_id)
+        else:
+            self._following.discard(client_id)
+
+    def logged(self, entry: dict[str, str]) -> None:
+        """A line was logged. Callable from any thread."""
+        for client_id in tuple(self._following):
+            self.send("logs", {"entries": [entry], "size": None}, client_id)
 
     def status(self) -> dict[str, Any]:
         """The body of a status message."""

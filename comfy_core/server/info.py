@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
@@ -14,6 +15,11 @@ from comfy_core.config import VERSION, Settings
 from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE
 from comfy_core.usage import free_of
+
+FRONT_END_KNOWN = "1.27.10"
+TEMPLATES_KNOWN = "0.1.95"
+TEMPLATES_PACKAGE = "comfyui-workflow-templates"
+"""Versions that the spoken ComfyUI release names; nothing here needs them."""
 
 
 async def object_info(request: web.Request) -> web.Response:
@@ -41,15 +47,22 @@ async def system_stats(request: web.Request) -> web.Response:
         "ram_total": main.total,
         "ram_free": main.available,
         "comfyui_version": VERSION,
-        "required_frontend_version": "",
-        "installed_templates_version": None,
-        "required_templates_version": "",
+        "required_frontend_version": FRONT_END_KNOWN,
+        "installed_templates_version": _installed(TEMPLATES_PACKAGE),
+        "required_templates_version": TEMPLATES_KNOWN,
         "python_version": sys.version,
         "pytorch_version": torch.__version__,
         "embedded_python": False,
         "argv": ["comfy_core", *state.settings.argv],
     }
     return web.json_response({"system": system, "devices": [_device(device, free, total)]})
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _device(device: torch.device, free: int, total: int) -> dict[str, Any]:
@@ -76,26 +89,6 @@ def features(settings: Settings) -> dict[str, Any]:
 async def get_features(request: web.Request) -> web.Response:
     """The same, asked for over HTTP."""
     return web.json_response(features(request.app[STATE].settings))
-
-
-async def models(request: web.Request) -> web.Response:
-    """The kinds of models."""
-    return web.json_response(list(request.app[STATE].services.folders.models))
-
-
-async def models_of(request: web.Request) -> web.Response:
-    """The files of a kind."""
-    try:
-        names = request.app[STATE].services.folders.model_names(request.match_info["folder"])
-    except KeyError as error:
-        raise web.HTTPNotFound from error
-    return web.json_response(names)
-
-
-async def embeddings(request: web.Request) -> web.Response:
-    """Names of the textual inversions, without ending."""
-    names = request.app[STATE].services.folders.model_names("embeddings")
-    return web.json_response([name.rsplit(".", 1)[0] for name in names])
 
 
 async def health(request: web.Request) -> web.Response:

@@ -61,10 +61,18 @@ def _wrong_shape(body: dict[str, Any]) -> str | None:
     targets = body.get("partial_execution_targets")
     if targets is not None and not (isinstance(targets, list) and all(isinstance(one, str) for one in targets)):
         return "partial_execution_targets is not a list of node ids"
-    number = body.get("number", 0)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-        return "number is not a number"
-    return None
+    return None if _as_number(body.get("number", 0)) is not None else "number is not a number"
+
+
+def _as_number(given: Any) -> float | None:
+    """Also of a text; None for what is no number, or one too large to be put in order."""
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        return None
+    try:
+        number = float(given)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 async def _validate(state: State, body: dict[str, Any]) -> Verdict:
@@ -74,8 +82,9 @@ async def _validate(state: State, body: dict[str, Any]) -> Verdict:
 
 
 def _number(state: State, body: dict[str, Any]) -> float:
-    if "number" in body:
-        return float(body["number"])
+    asked = _as_number(body.get("number"))
+    if asked is not None:
+        return asked
     number = state.queue.next_number()
     return -number if body.get("front") else number
 
@@ -94,8 +103,13 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 
 async def interrupt(request: web.Request) -> web.Response:
-    """Stop what runs; with a prompt_id, only when it is that prompt."""
-    body = await read_object(request)
+    """Stop what runs; with a prompt_id, only when it is that prompt. A body that is not JSON is none."""
+    try:
+        body = await read_json(request) if request.can_read_body else {}
+    except web.HTTPBadRequest:
+        body = {}
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text="The body is not a JSON object")
     prompt_id = body.get("prompt_id")
     request.app[STATE].queue.interrupt(None if prompt_id is None else str(prompt_id))
     return web.Response()

@@ -37,7 +37,7 @@ async def read_json(request: web.Request) -> Any:
     """The request's body; 400 when it is not JSON, NaN and infinities included, which JSON does not have."""
     try:
         return json.loads(await request.text(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"The body is not JSON: {str(error)[:200]}") from error
 
 
