@@ -11,9 +11,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TypeVar
 
-TRACEBACK_LINES = 12
+STEPS_SHOWN = 4
 T = TypeVar("T")
 
 
@@ -21,19 +22,23 @@ class GivenUp(BaseException):
     """Raised in a thread whose time is up; no `except Exception` of a pack's takes it for one of its own."""
 
 
+class NothingThere(Exception):
+    """A module was imported and holds neither kind of nodes."""
+
+
 class Failed(Exception):
     """The code raised; the text is the error and the last lines of its traceback."""
 
 
 def in_thread(work: Callable[[], T], name: str) -> tuple[threading.Thread, Future[T]]:
-    """Begin the work. The future has its result, or Failed, or the KeyboardInterrupt it raised."""
+    """Begin the work. The future has its result, or Failed, or NothingThere or KeyboardInterrupt as raised."""
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
             done.set_result(work())
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, NothingThere) as error:
             done.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - the edge to a pack's code, which may raise SystemExit too
             done.set_exception(Failed(told(error)))
@@ -60,7 +65,12 @@ def stop(thread: threading.Thread) -> None:
 
 
 def told(error: BaseException) -> str:
-    """The error in a line, then where it came from."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    first = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return "\n".join([first, *lines[-TRACEBACK_LINES:]])
+    """The error in a line, then the last steps to it in the pack; steps of our own and of Python are left out."""
+    said = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    steps = [step for step in traceback.extract_tb(error.__traceback__) if not _ours(step.filename)]
+    shown = "".join(traceback.format_list(steps[-STEPS_SHOWN:])).splitlines()
+    return "\n".join([said[-1], *said[:-1], *shown])
+
+
+def _ours(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or Path(filename).parent == Path(__file__).parent

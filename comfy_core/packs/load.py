@@ -18,17 +18,14 @@ from typing import Any
 
 import structlog
 
+from comfy_core.errors import NodeFault
 from comfy_core.packs.browser import web_folders
 from comfy_core.packs.find import Pack
-from comfy_core.packs.guard import Failed, in_thread, stop
+from comfy_core.packs.guard import Failed, NothingThere, in_thread, stop
 from comfy_core.packs.third import entry_nodes
 from comfy_core.surface import Surface
 
 log = structlog.get_logger()
-
-
-class NothingThere(Exception):
-    """The module was imported and holds neither kind of nodes."""
 
 
 @dataclass(slots=True)
@@ -71,7 +68,10 @@ async def load(surface: Surface, pack: Pack, taken: frozenset[str]) -> None:
     except Failed as error:
         report.status = "failed"
         report.remark(str(error))
-    if report.status != "loaded":
+    except NothingThere as error:
+        report.status = "skipped"
+        report.remark(str(error))
+    if report.status in ("failed", "timed_out"):
         surface.additions.back_to(before)
         log.warning("a node pack is not there", pack=report.name, path=report.path, reason=report.reason)
     elif report.reason or report.missing:
@@ -85,6 +85,8 @@ def _import(surface: Surface, pack: Pack) -> Brought:
     try:
         module = import_file(pack.module_name, pack.entry)
         return _brought(pack, module)
+    except NothingThere:
+        raise
     except BaseException:
         _forget(pack.module_name)
         raise
@@ -94,7 +96,7 @@ def import_file(name: str, path: Path) -> ModuleType:
     """Import a file under a name; a package when it is an `__init__.py`."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise NothingThere(f"{path.name} is not a Python file")
+        raise ImportError(f"{path.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -111,7 +113,7 @@ def _brought(pack: Pack, module: ModuleType) -> Brought:
     classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
     if classes is not None:
         if not isinstance(classes, Mapping):
-            raise NothingThere(f"NODE_CLASS_MAPPINGS is of type {type(classes).__name__}, not a dictionary")
+            raise NodeFault(f"NODE_CLASS_MAPPINGS is of type {type(classes).__name__}, not a dictionary")
         names = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None)
         return Brought(dict(classes), dict(names) if isinstance(names, Mapping) else {}, web)
     if hasattr(module, "comfy_entrypoint"):
