@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_core.nodes import (
     batch,
+    canny,
     compositing,
     deploy_output,
     external,
@@ -33,6 +34,7 @@ THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     image.NODES,
     scale.NODES,
     rebatch.NODES,
+    canny.NODES,
     morphology.NODES,
     post_processing.NODES,
     quantize.NODES,

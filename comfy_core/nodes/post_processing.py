@@ -113,12 +113,12 @@ def blurred(image: torch.Tensor, radius: int, sigma: float) -> torch.Tensor:
     weights = torch.exp(-torch.linspace(-1, 1, 2 * radius + 1).square() / (2 * sigma**2))
     weights = (weights / weights.sum()).to(image)
     for axis in (1, 2):
-        image = _along(image, axis, weights)
+        image = along(image, axis, weights)
     return image
 
 
-def _along(image: torch.Tensor, axis: int, weights: torch.Tensor) -> torch.Tensor:
-    """A weighted sum over neighbours along an axis."""
+def along(image: torch.Tensor, axis: int, weights: torch.Tensor) -> torch.Tensor:
+    """A weighted sum over neighbours along an axis, mirrored at the ends."""
     length, radius = image.shape[axis], len(weights) // 2
     padded = image.index_select(axis, mirrored(length, radius).to(image.device))
     summed = torch.zeros_like(image)
