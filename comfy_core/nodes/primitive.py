@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from comfy_core.registry import BuiltIn
+from comfy_core.v3 import io
 
 LARGEST = 2**63 - 1
 
@@ -12,59 +13,63 @@ LARGEST = 2**63 - 1
 class Primitive(BuiltIn):
     """A value as it is. Not a node itself."""
 
-    CATEGORY = "utils/primitive"
     PYTHON_MODULE = "comfy_extras.nodes_primitive"
-    FUNCTION = "execute"
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
-    OPTIONS: ClassVar[dict[str, Any]] = {}
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
-        """Inputs."""
-        return {"required": {"value": (cls.RETURN_TYPES[0], cls.OPTIONS)}}
+    def declared(cls, display_name: str, taken: io.Input, given: io.Output) -> io.Schema:
+        """The schema of a node that takes one value and returns it."""
+        return io.Schema(cls.__name__, display_name, "utils/primitive", [taken], [given])
 
-    def execute(self, value: Any) -> tuple[Any]:
+    @classmethod
+    def execute(cls, value: Any) -> io.NodeOutput:
         """The value."""
-        return (value,)
+        return io.NodeOutput(value)
 
 
-class PrimitiveString(Primitive):
+class PrimitiveString(Primitive, io.ComfyNode):
     """A line of text."""
 
-    DISPLAY_NAME = "String"
-    RETURN_TYPES = ("STRING",)
-    OPTIONS: ClassVar[dict[str, Any]] = {"multiline": False}
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return cls.declared("String", io.String.Input("value"), io.String.Output())
 
 
-class PrimitiveStringMultiline(Primitive):
+class PrimitiveStringMultiline(Primitive, io.ComfyNode):
     """Text of several lines."""
 
-    DISPLAY_NAME = "String (Multiline)"
-    RETURN_TYPES = ("STRING",)
-    OPTIONS: ClassVar[dict[str, Any]] = {"multiline": True}
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return cls.declared("String (Multiline)", io.String.Input("value", multiline=True), io.String.Output())
 
 
-class PrimitiveInt(Primitive):
+class PrimitiveInt(Primitive, io.ComfyNode):
     """A whole number."""
 
-    DISPLAY_NAME = "Int"
-    RETURN_TYPES = ("INT",)
-    OPTIONS: ClassVar[dict[str, Any]] = {"min": -LARGEST, "max": LARGEST, "control_after_generate": True}
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        value = io.Int.Input("value", min=-LARGEST, max=LARGEST, control_after_generate=True)
+        return cls.declared("Int", value, io.Int.Output())
 
 
-class PrimitiveFloat(Primitive):
+class PrimitiveFloat(Primitive, io.ComfyNode):
     """A number."""
 
-    DISPLAY_NAME = "Float"
-    RETURN_TYPES = ("FLOAT",)
-    OPTIONS: ClassVar[dict[str, Any]] = {"min": -LARGEST, "max": LARGEST}
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return cls.declared("Float", io.Float.Input("value", min=-LARGEST, max=LARGEST), io.Float.Output())
 
 
-class PrimitiveBoolean(Primitive):
+class PrimitiveBoolean(Primitive, io.ComfyNode):
     """True or false."""
 
-    DISPLAY_NAME = "Boolean"
-    RETURN_TYPES = ("BOOLEAN",)
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return cls.declared("Boolean", io.Boolean.Input("value"), io.Boolean.Output())
 
 
 NODES = (PrimitiveString, PrimitiveStringMultiline, PrimitiveInt, PrimitiveFloat, PrimitiveBoolean)

@@ -9,6 +9,7 @@ import torch
 
 from comfy_core.nodes.resize import METHODS, resize
 from comfy_core.registry import BuiltIn
+from comfy_core.v3 import io
 
 MAX_SIDE = 16384
 SIDE = {"default": 512, "min": 0, "max": MAX_SIDE, "step": 1}
@@ -94,32 +95,34 @@ class ImageScaleToMaxDimension(BuiltIn):
         return (resize(image, width, height, upscale_method),)
 
 
-class ImageScaleToTotalPixels(BuiltIn):
+class ImageScaleToTotalPixels(BuiltIn, io.ComfyNode):
     """So that the image has so many pixels."""
 
-    CATEGORY = "image/upscaling"
     PYTHON_MODULE = "comfy_extras.nodes_post_processing"
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "upscale"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        """Inputs."""
-        amount = {"default": 1.0, "min": 0.01, "max": 16.0, "step": 0.01}
-        return {
-            "required": {
-                "image": ("IMAGE", {}),
-                "upscale_method": ("COMBO", {"multiselect": False, "options": METHODS}),
-                "megapixels": ("FLOAT", amount),
-            }
-        }
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return io.Schema(
+            node_id="ImageScaleToTotalPixels",
+            category="image/upscaling",
+            inputs=[
+                io.Image.Input("image"),
+                io.Combo.Input("upscale_method", options=METHODS),
+                io.Float.Input("megapixels", default=1.0, min=0.01, max=16.0, step=0.01),
+            ],
+            outputs=[io.Image.Output()],
+        )
 
-    def upscale(self, image: torch.Tensor, upscale_method: str, megapixels: float) -> tuple[torch.Tensor]:
+    @classmethod
+    def execute(cls, image: torch.Tensor, upscale_method: str, megapixels: float) -> io.NodeOutput:
         """A megapixel is 1024 x 1024."""
         old_height, old_width = image.shape[1:3]
         factor = math.sqrt(megapixels * MEGAPIXEL / (old_width * old_height))
         width, height = (max(1, round(side * factor)) for side in (old_width, old_height))
-        return (resize(image, width, height, upscale_method),)
+        return io.NodeOutput(resize(image, width, height, upscale_method))
+
+    upscale = execute
 
 
 NODES = (ImageScale, ImageScaleBy, ImageScaleToMaxDimension, ImageScaleToTotalPixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -14,70 +14,82 @@ from comfy_core.models.loader import UpscaleModel, load_upscaler
 from comfy_core.nodes.pixels import BYTES_PER_VALUE
 from comfy_core.nodes.tiles import count, enlarge_tiled
 from comfy_core.registry import BuiltIn
+from comfy_core.v3 import io
 
 TILE = 512
 SMALLEST_TILE = 128
 OVERLAP = 32
 
 
-class UpscaleModelLoader(BuiltIn):
+class UpscaleModelLoader(BuiltIn, io.ComfyNode):
     """A network from the upscale_models folder."""
 
-    DISPLAY_NAME = "Load Upscale Model"
-    CATEGORY = "loaders"
     PYTHON_MODULE = "comfy_extras.nodes_upscale_model"
-    RETURN_TYPES = ("UPSCALE_MODEL",)
-    FUNCTION = "load_model"
     MODEL_FILES: ClassVar[Mapping[str, str]] = {"model_name": "upscale_models"}
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
-        """Inputs."""
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
         names = cls.services.folders.model_names("upscale_models")
-        return {"required": {"model_name": ("COMBO", {"multiselect": False, "options": names})}}
+        return io.Schema(
+            node_id="UpscaleModelLoader",
+            display_name="Load Upscale Model",
+            category="loaders",
+            inputs=[io.Combo.Input("model_name", options=names)],
+            outputs=[io.UpscaleModel.Output()],
+        )
 
     @classmethod
-    def IS_CHANGED(cls, model_name: str) -> str:  # noqa: N802
+    def fingerprint_inputs(cls, model_name: str) -> str:
         """A file that is replaced is another model."""
         facts = cls.services.folders.find_model("upscale_models", model_name).stat()
         return f"{facts.st_mtime_ns}.{facts.st_size}"
 
-    def load_model(self, model_name: str) -> tuple[UpscaleModel]:
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
         """Read at most once per version of the file."""
-        path = self.services.folders.find_model("upscale_models", model_name)
-        return (self.services.memory.load(path, load_upscaler),)
+        path = cls.services.folders.find_model("upscale_models", model_name)
+        return io.NodeOutput(cls.services.memory.load(path, load_upscaler))
+
+    load_model = execute
 
 
-class ImageUpscaleWithModel(BuiltIn):
+class ImageUpscaleWithModel(BuiltIn, io.ComfyNode):
     """Enlarges tile by tile; can be interrupted between tiles."""
 
-    DISPLAY_NAME = "Upscale Image (using Model)"
-    CATEGORY = "image/upscaling"
     PYTHON_MODULE = "comfy_extras.nodes_upscale_model"
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "upscale"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        """Inputs."""
-        return {"required": {"upscale_model": ("UPSCALE_MODEL", {}), "image": ("IMAGE", {})}}
+    def define_schema(cls) -> io.Schema:
+        """Declaration."""
+        return io.Schema(
+            node_id="ImageUpscaleWithModel",
+            display_name="Upscale Image (using Model)",
+            category="image/upscaling",
+            inputs=[io.UpscaleModel.Input("upscale_model"), io.Image.Input("image")],
+            outputs=[io.Image.Output()],
+        )
 
-    def upscale(self, upscale_model: UpscaleModel, image: torch.Tensor) -> tuple[torch.Tensor]:
+    @classmethod
+    def execute(cls, upscale_model: UpscaleModel, image: torch.Tensor) -> io.NodeOutput:
         """Tiles of 512 overlapping by 32, halved down to 128 when memory runs out; values clamped to 0..1."""
         grown = image[..., 0].numel() * upscale_model.scale**2
         require(grown * 3 * BYTES_PER_VALUE * 2, "the enlarged image")
         tile = TILE
-        with self.services.memory.use(upscale_model):
+        with cls.services.memory.use(upscale_model):
             while True:
                 try:
-                    return (self._enlarge(upscale_model, image, tile),)
+                    return io.NodeOutput(cls._enlarge(upscale_model, image, tile))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error) or isinstance(error, OutOfMemory) or tile <= SMALLEST_TILE:
                         raise
                 tile //= 2
-                self.services.memory.collect()
+                cls.services.memory.collect()
 
-    def _enlarge(self, model: UpscaleModel, image: torch.Tensor, tile: int) -> torch.Tensor:
+    upscale = execute
+
+    @classmethod
+    def _enlarge(cls, model: UpscaleModel, image: torch.Tensor, tile: int) -> torch.Tensor:
         batch, height, width = image.shape[:3]
         tiles = batch * count(height, width, tile, OVERLAP)
         done = 0
@@ -87,7 +99,7 @@ class ImageUpscaleWithModel(BuiltIn):
             done += 1
             progress.advance(done, tiles)
 
-        device = self.services.memory.device
+        device = cls.services.memory.device
         frames = [
             enlarge_tiled(planes, lambda part: model(part.to(device)), model.scale, tile, OVERLAP, tick)
             for planes in image[..., :3].movedim(-1, 1)
