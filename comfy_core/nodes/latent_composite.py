@@ -44,9 +44,10 @@ class LatentComposite(BuiltIn):
         samples_from: Latent,
         x: int,
         y: int,
+        composite_method: str = "normal",
         feather: int = 0,
     ) -> tuple[Latent]:
-        """What lies outside is cut off; positions and feather in pixels."""
+        """What lies outside is cut off; positions and feather in pixels. There is one method, "normal"."""
         below = samples_to["samples"].clone()
         left, top, soft = x // CELL, y // CELL, feather // CELL
         height, width = below.shape[2:4]
@@ -157,8 +158,9 @@ class LatentBlend(BuiltIn):
         samples1: Latent,
         samples2: Latent,
         blend_factor: float,
+        blend_mode: str = "normal",
     ) -> tuple[Latent]:
-        """factor of the first, the rest of the second, which takes the first one's size."""
+        """factor of the first, the rest of the second, which takes the first one's size. There is one mode."""
         first, second = samples1["samples"], samples2["samples"]
         if first.shape[-2:] != second.shape[-2:]:
             second = resize_latent(second, first.shape[-1], first.shape[-2], "bicubic", crop=True)
