@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from comfy_core.nodes import (
+    audio,
+    audio_file,
     batch,
     canny,
     compositing,
@@ -24,7 +26,9 @@ from comfy_core.nodes import (
     primitive,
     quantize,
     rebatch,
+    regex,
     scale,
+    text,
     transform,
     upscale,
 )
@@ -50,6 +54,10 @@ THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     latent_math.NODES,
     latent_operation.NODES,
     latent_rebatch.NODES,
+    audio.NODES,
+    audio_file.NODES,
+    regex.NODES,
+    text.NODES,
     upscale.NODES,
     primitive.NODES,
     preview.NODES,
