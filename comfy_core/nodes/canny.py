@@ -110,7 +110,7 @@ def _connected(strong: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
     while len(frontier):
         progress.stop_if_asked()
         near = (frontier[:, None] + around).view(-1)
-        frontier = near[unseen[near]].unique()
+        frontier = torch.unique(near[unseen[near]])
         unseen[frontier] = False
         seen[frontier] = True
     return found[:, 1:-1, 1:-1]
