@@ -32,9 +32,11 @@ class BuiltIn:
     """A node of our own: `services` is set on the bound subclass.
 
     MODEL_FILES: which inputs name a model file, and the kind of folder it is in, so that memory can plan ahead.
+    LISTS_FILES: whether an input offers the files that are there now, so that the declaration is read anew each time.
     """
 
     services: ClassVar[Services]
+    LISTS_FILES: ClassVar[bool] = False
     MODEL_FILES: ClassVar[Mapping[str, str]] = {}
     DISPLAY_NAME: ClassVar[str | None] = None
     PYTHON_MODULE: ClassVar[str] = "nodes"
@@ -74,7 +76,12 @@ class Registry(Mapping[str, type]):
 
     def add_built_in(self, cls: type[BuiltIn], services: Services) -> None:
         """Make a node of ours known under its own name, bound to what it needs."""
-        own = {"services": services, "__module__": cls.__module__, "RELATIVE_PYTHON_MODULE": cls.PYTHON_MODULE}
+        own = {
+            "services": services,
+            "__module__": cls.__module__,
+            "RELATIVE_PYTHON_MODULE": cls.PYTHON_MODULE,
+            "CONSTANT_INPUTS": not cls.LISTS_FILES,
+        }
         bound = type(cls.__name__, (cls,), own)
         class_type = bound.known_schema().node_id if issubclass(bound, ComfyNode) else cls.__name__
         self.add(class_type, bound, cls.DISPLAY_NAME)

@@ -183,7 +183,7 @@ class Execution:
         given = inputs_of(self._prompt, node_id)
         wanted: list[str] = []
         for name in await wanted_lazily(spec, ask, arguments):
-            value = given.get(name)
+            value: Any = given.get(name)
             if is_link(value):
                 wanted.append(value[0])
             elif name not in arguments:

@@ -173,7 +173,24 @@ class Specs:
 
 
 def read(class_type: str, cls: Any) -> NodeSpec:
-    """Read what a node class declares. Raises whatever its INPUT_TYPES raises."""
+    """Read what a node class declares. Raises whatever its INPUT_TYPES raises.
+
+    A class of our own whose inputs never change says so in `CONSTANT_INPUTS` and is read once, until somebody puts
+    another INPUT_TYPES in the place of its own.
+    """
+    own = vars(cls)
+    if not own.get("CONSTANT_INPUTS"):
+        return _read(class_type, cls)
+    asked = getattr(cls.INPUT_TYPES, "__func__", None)
+    known = own.get("KNOWN_SPEC")
+    if known is None or known[0] is not asked:
+        known = (asked, _read(class_type, cls))
+        cls.KNOWN_SPEC = known
+    spec: NodeSpec = known[1]
+    return spec
+
+
+def _read(class_type: str, cls: Any) -> NodeSpec:
     declared = cls.INPUT_TYPES()
     inputs = {spec.name: spec for spec in _inputs(declared)}
     hidden = {

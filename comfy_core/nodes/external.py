@@ -360,6 +360,7 @@ class ComfyUIDeployExternalLora(ExternalInput):
 class ComfyUIDeployExternalCheckpoint(ExternalInput):
     """The file name of a checkpoint that is on this machine."""
 
+    LISTS_FILES = True
     DISPLAY_NAME = "External Checkpoint"
     INPUT_ID = "input_checkpoint"
 

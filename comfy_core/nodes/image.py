@@ -24,6 +24,7 @@ QUICK_COMPRESSION = 1
 class LoadImage(BuiltIn):
     """An image file of the input folder."""
 
+    LISTS_FILES = True
     DISPLAY_NAME = "Load Image"
     CATEGORY = "image"
     RETURN_TYPES = ("IMAGE", "MASK")

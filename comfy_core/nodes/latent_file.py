@@ -68,6 +68,7 @@ class SaveLatent(BuiltIn):
 class LoadLatent(BuiltIn):
     """A saved latent of the input folder."""
 
+    LISTS_FILES = True
     CATEGORY = "_for_testing"
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "load"

@@ -24,6 +24,7 @@ OVERLAP = 32
 class UpscaleModelLoader(BuiltIn, io.ComfyNode):
     """A network from the upscale_models folder."""
 
+    LISTS_FILES = True
     PYTHON_MODULE = "comfy_extras.nodes_upscale_model"
     MODEL_FILES: ClassVar[Mapping[str, str]] = {"model_name": "upscale_models"}
 
