@@ -11,7 +11,7 @@ import torch
 
 from comfy_core.errors import ExecutorError
 from comfy_core.memory import require
-from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_image, to_pictures, with_channels
+from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_channel, read_image, to_pictures, with_channels
 from comfy_core.nodes.resize import resize
 from comfy_core.nodes.saving import place_for
 from comfy_core.registry import BuiltIn
@@ -24,17 +24,15 @@ QUICK_COMPRESSION = 1
 class LoadImage(BuiltIn):
     """An image file of the input folder."""
 
-    LISTS_FILES = True
     DISPLAY_NAME = "Load Image"
     CATEGORY = "image"
-    RETURN_TYPES = ("IMAGE", "MASK")
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE", "MASK")
     FUNCTION = "load_image"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
         """Inputs."""
-        names = [name for name in cls.services.folders.input_names() if is_picture(name)]
-        return {"required": {"image": (names, {"image_upload": True})}}
+        return {"required": {"image": (input_pictures(cls), {"image_upload": True})}}
 
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The picture right side up, and 1 - alpha as mask."""
@@ -43,17 +41,75 @@ class LoadImage(BuiltIn):
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:  # noqa: N802
         """The content decides, not the name."""
-        with cls.services.folders.find_annotated(image).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_of(cls, image)
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:  # noqa: N802
         """The file must exist, inside its folder."""
-        try:
-            found = image is None or cls.services.folders.find_annotated(image).is_file()
-        except (ExecutorError, OSError):
-            found = False
-        return True if found else f"Invalid image file: {image}"
+        return is_there(cls, image)
+
+
+def input_pictures(cls: type[BuiltIn]) -> list[str]:
+    """Names of the input folder's images."""
+    return [name for name in cls.services.folders.input_names() if is_picture(name)]
+
+
+def content_of(cls: type[BuiltIn], image: str) -> str:
+    """The hash of a file, so that other content under the same name is loaded anew."""
+    with cls.services.folders.find_annotated(image).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_there(cls: type[BuiltIn], image: str | None) -> bool | str:
+    """Whether a file is where its name says; else what to tell the client. A name that is linked is not known yet."""
+    try:
+        found = image is None or cls.services.folders.find_annotated(image).is_file()
+    except (ExecutorError, OSError):
+        found = False
+    return True if found else f"Invalid image file: {image}"
+
+
+class LoadImageMask(BuiltIn):
+    """One channel of an image file, as a mask."""
+
+    DISPLAY_NAME = "Load Image (as Mask)"
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "load_image"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        channels = ["alpha", "red", "green", "blue"]
+        return {"required": {"image": (input_pictures(cls), {"image_upload": True}), "channel": (channels,)}}
+
+    def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
+        """Alpha is turned round: what is transparent is masked. A picture without alpha is opaque."""
+        return (read_channel(self.services.folders.find_annotated(image), image, channel),)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str, channel: str) -> str:  # noqa: N802
+        """The content decides, not the name."""
+        return content_of(cls, image)
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str | None) -> bool | str:  # noqa: N802
+        """The file must exist, inside its folder."""
+        return is_there(cls, image)
+
+
+class LoadImageOutput(LoadImage):
+    """An image among the results; the user interface fetches the list of names and marks them `[output]`."""
+
+    DISPLAY_NAME = "Load Image (from Outputs)"
+    DESCRIPTION = "Loads an image from the output folder; refreshing lists the newest results."
+    EXPERIMENTAL = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        remote = {"route": "/internal/files/output", "refresh_button": True, "control_after_refresh": "first"}
+        return {"required": {"image": ("COMBO", {"image_upload": True, "image_folder": "output", "remote": remote})}}
 
 
 def is_picture(name: str) -> bool:
@@ -197,4 +253,4 @@ class ImageBatch(BuiltIn):
         return (torch.cat((first, second)),)
 
 
-NODES = (LoadImage, SaveImage, PreviewImage, EmptyImage, ImageInvert, ImageBatch)
+NODES = (LoadImage, LoadImageMask, LoadImageOutput, SaveImage, PreviewImage, EmptyImage, ImageInvert, ImageBatch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,34 @@ NO_MASK = 64
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(IMAGE, MASK) of a file, right side up; all frames of the first one's size. Raises InputRefused."""
+    with _reading(source, name) as opened:
+        frames = list(_frames(opened))
+    if not frames:
+        raise InputRefused(f"{name} has no frames")
+    return torch.cat([image for image, _ in frames]), torch.cat([mask for _, mask in frames])
+
+
+def read_channel(source: Path | bytes, name: str, channel: str) -> torch.Tensor:
+    """MASK [1, H, W] from one channel (red, green, blue, alpha) of a file's first frame; alpha turned round."""
+    with _reading(source, name) as opened:
+        picture = _plain(ImageOps.exif_transpose(opened)).convert("RGBA")
+    values = torch.from_numpy(np.asarray(picture.getchannel(channel[0].upper()), dtype=np.float32) / 255.0)[None]
+    return 1.0 - values if channel == "alpha" else values
+
+
+@contextmanager
+def _reading(source: Path | bytes, name: str) -> Iterator[Image.Image]:
+    """The file opened; whatever is wrong with it comes out as InputRefused."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             _refuse_huge(opened, name)
-            frames = list(_frames(opened))
+            yield opened
     except Image.DecompressionBombError as error:
         raise InputRefused(f"{name} has too many pixels") from error
     except UnidentifiedImageError as error:
         raise InputRefused(f"{name} is not an image") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputRefused(f"{name} is a damaged image: {str(error)[:200]}") from error
-    if not frames:
-        raise InputRefused(f"{name} has no frames")
-    return torch.cat([image for image, _ in frames]), torch.cat([mask for _, mask in frames])
 
 
 def _refuse_huge(opened: Image.Image, name: str) -> None:
@@ -50,20 +66,29 @@ def _refuse_huge(opened: Image.Image, name: str) -> None:
 
 
 def _frames(opened: Image.Image) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Each frame; of a camera's MPO only the picture itself, not what is kept beside it."""
     size: tuple[int, int] | None = None
     for frame in ImageSequence.Iterator(opened):
-        upright = ImageOps.exif_transpose(frame)
-        if upright.mode.startswith("I"):
-            upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        upright = _plain(ImageOps.exif_transpose(frame))
         size = size or upright.size
         if upright.size == size:
             yield to_tensor(upright.convert("RGB")), _mask_of(upright)
+        if opened.format == "MPO":
+            return
+
+
+def _plain(frame: Image.Image) -> Image.Image:
+    """Modes that PIL converts badly: 16 bits are brought down to 8, a palette's alpha becomes a band."""
+    if frame.mode.startswith("I"):
+        return frame.convert("I").point(lambda value: value * (1 / 255)).convert("L")
+    if frame.mode == "P" and "transparency" in frame.info:
+        return frame.convert("RGBA")
+    return frame
 
 
 def _mask_of(frame: Image.Image) -> torch.Tensor:
-    if "A" in frame.getbands() or "transparency" in frame.info:
-        alpha = np.asarray(frame.convert("RGBA").getchannel("A"), dtype=np.float32) / 255.0
-        return 1.0 - torch.from_numpy(alpha)[None]
+    if "A" in frame.getbands():
+        return 1.0 - to_tensor(frame.getchannel("A"))
     return torch.zeros((1, NO_MASK, NO_MASK))
 
 
