@@ -15,7 +15,7 @@ from typing import Any
 
 from comfy_core.errors import InputRefused
 
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _directory: ContextVar[str | None] = ContextVar("directory", default=None)
 
 

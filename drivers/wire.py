@@ -74,13 +74,14 @@ class Job(Struct, frozen=True, omit_defaults=True):
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
-    """Milliseconds spent by the agent on each part of an attempt."""
+    """Milliseconds spent by the agent on each part of an attempt, and the most bytes its executor held meanwhile."""
 
     fetch_ms: float = 0
     wait_ms: float = 0
     execute_ms: float = 0
     upload_ms: float = 0
     peak_bytes: int = 0
+    peak_vram_bytes: int = 0
 
 
 class Output(Struct, frozen=True, omit_defaults=True):

@@ -30,11 +30,14 @@ from machine_agent import VERSION
 from machine_agent.attempt import Tools
 from machine_agent.cache import Cache
 from machine_agent.config import Config
-from machine_agent.executor import Executor, ExecutorSettings
+from machine_agent.executor import Executor
 from machine_agent.identity import Identity
 from machine_agent.inputs import Inputs
 from machine_agent.inventory import Inspector, find_gpus
+from machine_agent.launch import Server
 from machine_agent.link import Link
+from machine_agent.process import ExecutorProcess, ProcessSettings, Recycling
+from machine_agent.remote import RemoteExecutor
 from machine_agent.reporter import Reporter
 from machine_agent.slots import Pool
 from machine_agent.spool import TERMINAL, Spool, restarted
@@ -222,19 +225,25 @@ async def _before(alarm: asyncio.Event, work: Coroutine[Any, Any, None], timeout
 
 def _executors(config: Config, gpus: list[Gpu], session: aiohttp.ClientSession) -> list[Executor]:
     """One executor per GPU, or as many as were asked for, spread over the devices there are."""
+    homes = config.data / "executors"
+    program = config.executor
+    if isinstance(program, Server):
+        return [RemoteExecutor(index, program.url, homes / str(index), session) for index in range(config.slots or 1)]
     devices: list[str | None] = list(_devices(config, gpus)) or [None]
     count = config.slots or len(devices)
     threads = config.threads or max(1, (os.cpu_count() or 1) // count)
+    recycling = Recycling(config.recycle_runs, config.recycle_memory)
     return [
-        Executor(
+        ExecutorProcess(
             index,
-            ExecutorSettings(
-                template=config.executor,
-                home=config.data / "executors" / str(index),
+            ProcessSettings(
+                program=program,
+                home=homes / str(index),
                 models=config.models_directory,
                 threads=threads,
                 environment=config.environment,
                 device=devices[index % len(devices)],
+                recycling=recycling,
             ),
             session,
         )

@@ -18,20 +18,23 @@ from drivers.wire import (
     Event,
     EventResult,
     Failure,
+    FailureClass,
     Job,
     Output,
     Preview,
     Progress,
     ReportedStatus,
     Timings,
+    WorkflowJson,
 )
-from machine_agent import verdicts
+from machine_agent import translate, verdicts
 from machine_agent.comfy import Comfy, HistoryEntry, PromptLost, PromptRefused
 from machine_agent.errors import Abandoned, AttemptFailed, ExecutorGone
 from machine_agent.executor import Executor
-from machine_agent.inputs import Inputs, Placed
+from machine_agent.inputs import Fetched, Inputs
 from machine_agent.progress import Tracker
 from machine_agent.reporter import Reporter
+from machine_agent.shelf import Shelf
 from machine_agent.uploads import Made, Uploader, made_by
 
 _EXECUTOR_START_S = 180.0
@@ -59,6 +62,13 @@ class Tools(Struct, frozen=True):
     inputs: Inputs
     uploader: Uploader
     live: Live
+
+
+class Placed(Struct, frozen=True):
+    """A job as its executor gets it: its workflow in the executor's words, and its files within reach."""
+
+    workflow: WorkflowJson
+    shelf: Shelf
 
 
 class Attempt:
@@ -105,44 +115,68 @@ class Attempt:
         orchestrator may answer it with the next job.
         """
         try:
-            made = await self._make_in_time()
-            await self._emit("uploading")
-            with self._timed("upload_ms"):
-                return await self._tools.uploader.upload(self.job, made)
+            async with contextlib.AsyncExitStack() as later:
+                made = await self._make_in_time(later)
+                await self._emit("uploading")
+                with self._timed("upload_ms"):
+                    return await self._tools.uploader.upload(self.job, made)
         finally:
-            await asyncio.to_thread(self._executor.trim)
+            await self._executor.after_run()
 
-    async def _make_in_time(self) -> list[Made]:
-        placed: Placed | None = None
+    async def _make_in_time(self, later: contextlib.AsyncExitStack) -> list[Made]:
+        """Everything that counts against the run's time. later: what is tidied up when all is uploaded."""
+        async with self._time_limit():
+            with self._timed("fetch_ms"):
+                fetched = await self._tools.inputs.fetch(self.job)
+                later.callback(self._tools.inputs.release, fetched)
+            with self._timed("wait_ms"):
+                await self._executor_ready()
+            placed = await self._place(fetched, later)
+            await self._emit("running")
+            with self._timed("execute_ms"):
+                return await self._make(placed)
+
+    async def _place(self, fetched: Fetched, later: contextlib.AsyncExitStack) -> Placed:
+        """The inputs where the executor finds them, and the workflow in words that it knows."""
         try:
-            async with self._time_limit():
-                with self._timed("fetch_ms"):
-                    placed = await self._tools.inputs.place(self.job, self._executor.input_directory)
-                with self._timed("wait_ms"):
-                    await self._executor_ready()
-                await self._emit("running")
-                with self._timed("execute_ms"):
-                    return await self._make(placed)
-        finally:
-            if placed is not None:
-                self._tools.inputs.release(placed)
+            shelf = await self._executor.shelf(self.job.attempt_id)
+            later.push_async_callback(shelf.clear)
+            for name, path in fetched.files.items():
+                await shelf.put(path, name)
+            workflow = fetched.workflow
+            if translate.wanted(workflow):
+                workflow = translate.translate(workflow, await self._executor.classes())
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"the executor did not take the inputs: {str(error) or type(error).__name__}"
+            raise _crashed(ExecutorGone(reason)) from error
+        return Placed(workflow, shelf)
 
     async def _make(self, placed: Placed) -> list[Made]:
         """What the prompt made, with its files really there.
 
         An executor that ran the same nodes before may answer from its cache and name files that have been
-        trimmed since; it is then told to forget, and runs again. It may forget only after the prompt that
-        follows, so that twice may be needed.
+        trimmed since; if it is ours it is then told to forget, and runs again. It may forget only after the prompt
+        that follows, so that twice may be needed.
         """
-        comfy = Comfy(self._tools.session, self._executor.url)
-        folder = self._executor.output_directory
-        made = made_by((await self._execute(placed)).outputs, self.job, folder)
-        for _ in range(_FRESH_TRIES):
-            if all(thing.path is None or thing.path.exists() for thing in made):
-                break
-            await comfy.drop_caches()
-            made = made_by((await self._execute(placed)).outputs, self.job, folder)
-        return made
+        comfy, lost = Comfy(self._tools.session, self._executor.url), ""
+        for _ in range(_FRESH_TRIES + 1 if self._executor.ours else 1):
+            if lost:
+                await comfy.drop_caches()
+            entry = await self._execute(placed)
+            made = [await self._collected(thing, placed.shelf) for thing in made_by(entry.outputs, self.job)]
+            lost = next((thing.item["filename"] for thing in made if thing.item and thing.path is None), "")
+            if not lost:
+                return made
+        raise AttemptFailed.because("upload_failed", f"the executor no longer has its output {lost!r}")
+
+    async def _collected(self, thing: Made, shelf: Shelf) -> Made:
+        if thing.item is None:
+            return thing
+        try:
+            return structs.replace(thing, path=await shelf.get(thing.item))
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"output {thing.item['filename']!r} cannot be had: {str(error) or type(error).__name__}"
+            raise AttemptFailed.because("upload_failed", reason[:1000]) from error
 
     @contextlib.asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:
@@ -173,6 +207,7 @@ class Attempt:
             await asyncio.wait((work, death), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise _crashed(death.result())
+            self._note_peaks(work.result())
             return _outcome(work.result())
         except PromptRefused as refusal:
             raise AttemptFailed(verdicts.refused(refusal.body)) from refusal
@@ -203,6 +238,8 @@ class Attempt:
         extra: dict[str, Any] = {}
         if self.job.ui_graph is not None:
             extra["extra_pnginfo"] = {"workflow": self.job.ui_graph}
+        if placed.shelf.directory is not None:
+            extra["fleet"] = {"directory": placed.shelf.directory}
         return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview)
 
     async def _clear(self, comfy: Comfy, generation: int) -> None:
@@ -229,6 +266,15 @@ class Attempt:
             peak = max(self._timings.peak_bytes, self._executor.memory())
             self._timings = structs.replace(self._timings, peak_bytes=peak)
             await asyncio.sleep(0.5)
+
+    def _note_peaks(self, entry: HistoryEntry) -> None:
+        """What the executor measured itself is exact; ComfyUI does not say, then our own samples stand."""
+        said = entry.message("execution_success") or entry.message("execution_error") or {}
+        ram, vram = said.get("peak_ram"), said.get("peak_vram")
+        if isinstance(ram, int):
+            self._timings = structs.replace(self._timings, peak_bytes=ram)
+        if isinstance(vram, int):
+            self._timings = structs.replace(self._timings, peak_vram_bytes=vram)
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Any:
@@ -275,4 +321,5 @@ def _outcome(entry: HistoryEntry) -> HistoryEntry:
 
 
 def _crashed(gone: ExecutorGone) -> AttemptFailed:
-    return AttemptFailed(Failure(kind="executor_crashed", message=str(gone)[:1000], traceback=gone.log))
+    kind: FailureClass = "out_of_memory" if gone.out_of_memory else "executor_crashed"
+    return AttemptFailed(Failure(kind=kind, message=str(gone)[:1000], traceback=gone.log))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -76,6 +77,31 @@ class Comfy:
         system = stats.get("system", {})
         return system if isinstance(system, dict) else {}
 
+    async def answers(self, timeout: float) -> bool:
+        """Whether it is there and well."""
+        limit = aiohttp.ClientTimeout(total=timeout)
+        try:
+            async with self._session.get(f"{self._url}/system_stats", timeout=limit) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def devices(self) -> list[dict[str, Any]]:
+        """The `devices` part of /system_stats."""
+        stats = await self._get("/system_stats", dict[str, Any])
+        return [device for device in stats.get("devices", []) if isinstance(device, dict)]
+
+    async def model_names(self) -> dict[str, list[str]]:
+        """The models it lists, by kind."""
+        kinds = await self._get("/models", list[str])
+        named = {kind: await self._get(f"/models/{quote(kind, safe='')}", list[str]) for kind in kinds}
+        return {kind: names for kind, names in named.items() if kind not in ("custom_nodes", "configs") and names}
+
+    async def has_directories(self) -> bool:
+        """Whether a prompt may have a directory of its own; ComfyUI does not have this."""
+        async with self._session.get(f"{self._url}/fleet/health", timeout=_CALL) as response:
+            return response.status == 200 and _object(await response.read()).get("directories") is True
+
     async def run(
         self,
         prompt_id: str,
@@ -103,13 +129,14 @@ class Comfy:
     async def abort(self, prompt_id: str) -> None:
         """Take a prompt out of the queue, or interrupt it if it runs. Other prompts are left alone."""
         await self._post("/queue", {"delete": [prompt_id]})
-        await self._post("/interrupt", {"prompt_id": prompt_id})
+        running = (await self._get("/queue", dict[str, list[list[Any]]])).get("queue_running", [])
+        if _has(running, prompt_id):  # an older ComfyUI would interrupt whatever runs
+            await self._post("/interrupt", {"prompt_id": prompt_id})
 
     async def is_known(self, prompt_id: str) -> bool:
         """Whether the prompt is running or queued now."""
         queue = await self._get("/queue", dict[str, list[list[Any]]])
-        items = queue.get("queue_running", []) + queue.get("queue_pending", [])
-        return any(len(item) > 1 and item[1] == prompt_id for item in items)
+        return _has(queue.get("queue_running", []) + queue.get("queue_pending", []), prompt_id)
 
     async def drop_caches(self) -> None:
         """Make the executor forget the results of earlier prompts."""
@@ -169,6 +196,10 @@ class Comfy:
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         async with self._session.post(f"{self._url}{path}", json=body, timeout=_CALL) as response:
             response.raise_for_status()
+
+
+def _has(items: list[list[Any]], prompt_id: str) -> bool:
+    return any(len(item) > 1 and item[1] == prompt_id for item in items)
 
 
 async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import sys
 from pathlib import Path
 
 from msgspec import Struct
 
 from machine_agent import VERSION
+from machine_agent.launch import COMFY_CORE, How, Program, how
 from machine_agent.log import LogFormat
-
-COMFY_CORE = (
-    "{python} -m comfy_core --listen 127.0.0.1 --port {port} --input-directory {input} "
-    "--output-directory {output} --temp-directory {temp} --models-directory {models} "
-    "--die-with-parent --threads {threads}"
-)
-"""How the built-in executor is started. Another executor is another template with the same words in braces."""
 
 _SECRETS = ("FLEET_ENROL_TOKEN",)
 
@@ -35,7 +27,9 @@ class Config(Struct, frozen=True):
     enrol_token: str | None = None
     slots: int | None = None
     models: Path | None = None
-    executor: str = COMFY_CORE
+    executor: How = Program(COMFY_CORE)
+    recycle_runs: int | None = None
+    recycle_memory: int | None = None
     threads: int | None = None
     cache_limit: int = 10_000_000_000
     allow_private_inputs: bool = False
@@ -61,7 +55,6 @@ def parse(argv: list[str], environ: dict[str, str] | None = None) -> Config:
     """Read the command line, with the environment for what it leaves out. Exits 2 on bad usage, like argparse."""
     env = dict(os.environ) if environ is None else environ
     options = _parser(env).parse_args(argv)
-    executor = COMFY_CORE if options.executor == "comfy_core" else options.executor
     return Config(
         command=options.command,
         data=options.data.absolute(),
@@ -69,7 +62,9 @@ def parse(argv: list[str], environ: dict[str, str] | None = None) -> Config:
         enrol_token=options.enrol_token or None,
         slots=options.slots,
         models=options.models,
-        executor=executor,
+        executor=how(options.executor, options.executor_python, options.executor_args or ""),
+        recycle_runs=options.recycle_runs,
+        recycle_memory=None if options.recycle_memory_gb is None else int(options.recycle_memory_gb * 1e9),
         threads=options.threads,
         cache_limit=int(options.cache_gb * 1e9),
         allow_private_inputs=options.allow_private_inputs,
@@ -78,11 +73,6 @@ def parse(argv: list[str], environ: dict[str, str] | None = None) -> Config:
         log_format=options.log_format,
         environment={name: value for name, value in env.items() if name not in _SECRETS},
     )
-
-
-def executor_command(template: str, words: dict[str, str]) -> list[str]:
-    """The argument list a template stands for; each word in braces is replaced within its own argument."""
-    return [part.format_map({"python": sys.executable, **words}) for part in shlex.split(template)]
 
 
 def _parser(env: dict[str, str]) -> argparse.ArgumentParser:
@@ -99,8 +89,8 @@ def _parser(env: dict[str, str]) -> argparse.ArgumentParser:
         _common(command, env)
     enrol.add_argument("--token", dest="enrol_token", default=env.get("FLEET_ENROL_TOKEN"), help="one-time token")
     enrol.set_defaults(
-        slots=None, models=None, executor="comfy_core", threads=None, cache_gb=10.0,
-        allow_private_inputs=False, drain_s=600.0, rescan_s=60.0,
+        slots=None, models=None, executor="comfy_core", executor_python=None, executor_args=None, recycle_runs=None,
+        recycle_memory_gb=None, threads=None, cache_gb=10.0, allow_private_inputs=False, drain_s=600.0, rescan_s=60.0,
     )  # fmt: skip
     _run_options(run, env)
     return parser
@@ -124,7 +114,12 @@ def _run_options(parser: argparse.ArgumentParser, env: dict[str, str]) -> None:
     twin("--enrol-token", str, None, "enrol with this one-time token first, unless already enrolled")
     twin("--slots", int, None, "jobs at once; default: one per GPU, or one on CPU")
     twin("--models", Path, None, "models folder; default: DATA/models")
-    twin("--executor", str, "comfy_core", "comfy_core, or a command with {port} {input} {output} {temp} {models}")
+    forms = "comfy_core | comfyui:/path/to/checkout | http(s)://host:port | a command with {port} {input} {output} ..."
+    twin("--executor", str, "comfy_core", forms)
+    twin("--executor-python", Path, None, "the Python of comfyui:/path; default: the one of its venv")
+    twin("--executor-args", str, None, "more arguments for the executor, in one text")
+    twin("--recycle-runs", int, None, "start an executor afresh after so many runs")
+    twin("--recycle-memory-gb", float, None, "start an executor afresh that holds more than this after a run")
     twin("--threads", int, None, "CPU threads per executor; default: the cores shared by the slots")
     twin("--cache-gb", float, "10", "size limit of the input cache")
     twin("--drain-s", float, "600", "on SIGTERM, seconds that running jobs get to finish")

@@ -25,11 +25,15 @@ class Abandoned(AgentError):
 
 
 class ExecutorGone(AgentError):
-    """The executor ended or did not start; `log` holds the last lines it wrote."""
+    """The executor ended or did not start; `log` holds the last lines it wrote.
 
-    def __init__(self, message: str, log: list[str] | None = None) -> None:
+    out_of_memory: the kernel ended it, for want of memory.
+    """
+
+    def __init__(self, message: str, log: list[str] | None = None, *, out_of_memory: bool = False) -> None:
         super().__init__(message)
         self.log = log or []
+        self.out_of_memory = out_of_memory
 
 
 class AttemptFailed(AgentError):

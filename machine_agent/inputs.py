@@ -1,6 +1,6 @@
-"""Brings a job's files to an executor: fetched, verified, cached, put into its input folder, named in the workflow.
+"""Brings a job's files to this machine: fetched, verified, cached, named in the workflow.
 
-It knows URLs and files, not slots or events. Downloads of users' URLs pass through `guard`.
+It knows URLs and files, not slots, executors or events. Downloads of users' URLs pass through `guard`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,11 +39,11 @@ class _Again(Exception):
     """The download may succeed another time."""
 
 
-class Placed(Struct, frozen=True):
-    """A job's files in an executor's input folder, and the workflow that names them."""
+class Fetched(Struct, frozen=True):
+    """A job's files in the cache, pinned there: paths by the names under which the workflow has them."""
 
     workflow: WorkflowJson
-    paths: list[Path]
+    files: dict[str, Path]
     hashes: list[str]
 
 
@@ -64,10 +63,10 @@ class Inputs:
         """Release connections."""
         await self._public.close()
 
-    async def place(self, job: Job, folder: Path) -> Placed:
-        """Bring all files of a job into folder/fleet. Raises AttemptFailed with `input_unavailable`."""
+    async def fetch(self, job: Job) -> Fetched:
+        """Bring all files of a job. Raises AttemptFailed with `input_unavailable`."""
         names: dict[str, str] = {}
-        paths: list[Path] = []
+        files: dict[str, Path] = {}
         hashes: list[str] = []
         try:
             for file in job.files:
@@ -75,21 +74,18 @@ class Inputs:
                 self._cache.pin(sha256)
                 hashes.append(sha256)
                 name = f"fleet/{sha256}{_suffix(file.name)}"
-                await asyncio.to_thread(_link, cached, folder / name)
-                paths.append(folder / name)
+                files[name] = cached
                 names[FILE_SCHEME + file.key] = name
         except BaseException:
-            self.release(Placed({}, paths, hashes))
+            self.release(Fetched({}, files, hashes))
             raise
         if job.files:
             await self._cache.trim()
-        return Placed(replaced(job.workflow, names), paths, hashes)
+        return Fetched(replaced(job.workflow, names), files, hashes)
 
-    def release(self, placed: Placed) -> None:
-        """The run is over: take its files out of the executor's folder. They stay in the cache."""
-        for path in placed.paths:
-            path.unlink(missing_ok=True)
-        for sha256 in placed.hashes:
+    def release(self, fetched: Fetched) -> None:
+        """The run is over: its files stay in the cache while there is room."""
+        for sha256 in fetched.hashes:
             self._cache.unpin(sha256)
 
     async def _obtain(self, file: JobFile) -> tuple[str, Path]:
@@ -188,15 +184,6 @@ async def _save(file: JobFile, response: aiohttp.ClientResponse, path: Path) -> 
     if file.size is not None and size != file.size:
         raise _Again(f"it has {size} bytes, not {file.size}")
     return digest.hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _suffix(name: str) -> str:

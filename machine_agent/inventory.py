@@ -19,6 +19,7 @@ from drivers.wire import Gpu, Inventory, ModelFile
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
+from machine_agent.translate import translatable
 
 _MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})
 _Hashes = dict[str, tuple[int, int, str]]  # path -> modification time in ns, size, sha256
@@ -73,8 +74,9 @@ class Inspector:
 
     async def look(self, executor: Executor, *, hashed: bool) -> bool:
         """Look at the executor and the models; True when something changed. Unless `hashed`, new files have no hash."""
-        models = await asyncio.to_thread(self._find_models, hashed=hashed)
-        found = structs.replace(self.inventory, models=models)
+        found = self.inventory
+        if executor.ours:
+            found = structs.replace(found, models=await asyncio.to_thread(self._find_models, hashed=hashed))
         if executor.is_up:
             found = await self._ask(executor, found)
         changed = found != self.inventory
@@ -89,7 +91,20 @@ class Inspector:
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
             return found
+        classes = sorted({*classes, *translatable(classes)})
+        found = await self._elsewhere(executor, found)
         return structs.replace(found, node_classes=classes, versions={**found.versions, **_versions(system)})
+
+    async def _elsewhere(self, executor: Executor, found: Inventory) -> Inventory:
+        """What an executor has that is not this machine's own."""
+        try:
+            models, gpus = await executor.models(), await executor.gpus()
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+            _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
+            return found
+        return structs.replace(
+            found, models=found.models if models is None else models, gpus=found.gpus if gpus is None else gpus
+        )
 
     def _find_models(self, *, hashed: bool) -> list[ModelFile]:
         found = []

@@ -30,12 +30,14 @@ _log = structlog.get_logger()
 
 
 class Made(Struct, frozen=True):
-    """One thing in an executor's ui outputs: a file at `path`, or a value."""
+    """One thing in an executor's ui outputs: a file as the executor names it and, once it is here, its path; or a
+    value.
+    """
 
     node_id: str
     kind: str
+    item: dict[str, Any] | None = None
     path: Path | None = None
-    name: str = ""
     data: Any = None
 
 
@@ -47,11 +49,8 @@ class _Refused(Exception):
     """Storage or orchestrator said no to this file."""
 
 
-def made_by(outputs: dict[str, dict[str, Any]], job: Job, folder: Path) -> list[Made]:
-    """What a prompt made, in the order of the workflow's nodes. Previews and inputs are left out.
-
-    Raises AttemptFailed when an output claims to lie outside the executor's output folder.
-    """
+def made_by(outputs: dict[str, dict[str, Any]], job: Job) -> list[Made]:
+    """What a prompt made, in the order of the workflow's nodes. Previews and inputs are left out."""
     order = {node_id: place for place, node_id in enumerate(job.workflow)}
     found: list[Made] = []
     for node_id in sorted(outputs, key=lambda node: (order.get(node, len(order)), node)):
@@ -59,7 +58,7 @@ def made_by(outputs: dict[str, dict[str, Any]], job: Job, folder: Path) -> list[
         has_files = any(_is_file(item) for items in ui.values() if isinstance(items, list) for item in items)
         for kind, items in ui.items():
             if isinstance(items, list) and any(_is_file(item) for item in items):
-                found += [_file(node_id, kind, item, folder) for item in items if _is_output(item)]
+                found += [Made(node_id, kind, item) for item in items if _is_output(item)]
             elif not (kind == "animated" and has_files):  # a note about the files, not a result
                 found.append(Made(node_id, kind, data=items))
     return found
@@ -80,7 +79,7 @@ class Uploader:
             if thing.path is None:
                 return Output(node_id=thing.node_id, kind=thing.kind, data=thing.data)
             async with gate:
-                file_id = await self._store(job, thing.path, thing.name)
+                file_id = await self._store(job, thing.path, thing.path.name)
             return Output(node_id=thing.node_id, kind=thing.kind, file_id=file_id)
 
         tasks = [asyncio.create_task(one(thing)) for thing in made]
@@ -162,11 +161,3 @@ def _is_file(item: Any) -> bool:
 
 def _is_output(item: Any) -> bool:
     return _is_file(item) and item["type"] == "output"
-
-
-def _file(node_id: str, kind: str, item: dict[str, Any], folder: Path) -> Made:
-    root = folder.resolve()
-    path = (root / str(item.get("subfolder", "")) / item["filename"]).resolve()
-    if not path.is_relative_to(root):
-        raise AttemptFailed.because("upload_failed", f"output {item['filename']!r} lies outside the output folder")
-    return Made(node_id, kind, path=path, name=path.name)

@@ -9,7 +9,7 @@ from drivers.wire import Failure
 _TRACEBACK_LINES = 40
 _LINE = 500
 _MESSAGE = 2000
-_MEMORY_TYPES = ("OutOfMemoryError", "MemoryError", "OOM_EXCEPTION")
+_MEMORY_TYPES = ("OutOfMemory", "OutOfMemoryError", "MemoryError", "OOM_EXCEPTION")
 _MEMORY_TEXTS = ("out of memory", "not enough memory: you tried to allocate")
 
 

@@ -15,6 +15,7 @@ from drivers.wire import AttemptId, Job, JobFile, LeaseToken, RunId
 from machine_agent.cache import Cache
 from machine_agent.errors import AttemptFailed
 from machine_agent.inputs import Inputs, replaced
+from machine_agent.shelf import LocalShelf
 
 pytestmark = pytest.mark.anyio
 
@@ -72,19 +73,23 @@ def job(**changes: object) -> Job:
 async def test_place_and_release(inputs: Inputs, server: Server, tmp_path: Path) -> None:
     """A file lands under its hash with its own suffix, comes from the cache the second time, and is taken away."""
     sha256 = hashlib.sha256(b"photo").hexdigest()
-    for _ in range(2):
-        placed = await inputs.place(job(sha256=sha256, size=5), tmp_path)
-        assert placed.workflow["1"]["inputs"] == {"image": f"fleet/{sha256}.png", "other": "fleet-file:z"}
-        assert (tmp_path / "fleet" / f"{sha256}.png").read_bytes() == b"photo"
-        inputs.release(placed)
-        assert not list((tmp_path / "fleet").iterdir())
+    for directory in (None, "run-1"):
+        fetched = await inputs.fetch(job(sha256=sha256, size=5))
+        assert fetched.workflow["1"]["inputs"] == {"image": f"fleet/{sha256}.png", "other": "fleet-file:z"}
+        shelf = LocalShelf(tmp_path, directory)
+        for name, path in fetched.files.items():
+            await shelf.put(path, name)
+        assert (tmp_path / "input" / (directory or "") / "fleet" / f"{sha256}.png").read_bytes() == b"photo"
+        await shelf.clear()
+        inputs.release(fetched)
+        assert not [path for path in (tmp_path / "input").rglob("*") if path.is_file() or path.name == directory]
     assert server.asked == ["/photo"]
 
 
-async def test_broken_server_is_retried(inputs: Inputs, server: Server, tmp_path: Path) -> None:
+async def test_broken_server_is_retried(inputs: Inputs, server: Server) -> None:
     """A server that fails twice only delays the fetch."""
     server.failures = 2
-    await inputs.place(job(), tmp_path)
+    await inputs.fetch(job())
     assert len(server.asked) == 3
 
 
@@ -97,17 +102,17 @@ async def test_broken_server_is_retried(inputs: Inputs, server: Server, tmp_path
         ({"sha256": "0" * 64}, "hash does not match"),
     ],
 )
-async def test_unavailable(inputs: Inputs, tmp_path: Path, changes: dict, words: str) -> None:
+async def test_unavailable(inputs: Inputs, changes: dict, words: str) -> None:
     """Each way an input can be wrong is said in words."""
     with pytest.raises(AttemptFailed, match=words):
-        await inputs.place(job(**changes), tmp_path)
+        await inputs.fetch(job(**changes))
 
 
-async def test_users_redirects(inputs: Inputs, server: Server, tmp_path: Path) -> None:
+async def test_users_redirects(inputs: Inputs, server: Server) -> None:
     """A user's URL may redirect to http, but not out of it."""
-    await inputs.place(job(trusted=False, url=f"{server.url}/to-photo"), tmp_path)
+    await inputs.fetch(job(trusted=False, url=f"{server.url}/to-photo"))
     with pytest.raises(AttemptFailed, match="only http and https"):
-        await inputs.place(job(trusted=False, url=f"{server.url}/to-file"), tmp_path)
+        await inputs.fetch(job(trusted=False, url=f"{server.url}/to-file"))
 
 
 async def test_redirect_into_the_private_network(server: Server, tmp_path: Path) -> None:
@@ -118,7 +123,7 @@ async def test_redirect_into_the_private_network(server: Server, tmp_path: Path)
             for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"):
                 url = server.url.replace("127.0.0.1", host)
                 with pytest.raises(AttemptFailed, match=r"public address|not a canonical"):
-                    await guarded.place(job(trusted=False, url=f"{url}/photo"), tmp_path)
+                    await guarded.fetch(job(trusted=False, url=f"{url}/photo"))
         finally:
             await guarded.close()
     assert server.asked == []
