@@ -1,0 +1,1 @@
+export const pack = "browser_files";

@@ -1,0 +1,3 @@
+"""A pack whose scripts are named in its pyproject.toml."""
+
+NODE_CLASS_MAPPINGS = {}

@@ -1,0 +1,3 @@
+"""A pack that wants to end the process."""
+
+raise SystemExit(3)

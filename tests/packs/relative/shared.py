@@ -1,0 +1,3 @@
+"""Used from above and below."""
+
+WHO = "relative"

@@ -1,0 +1,1 @@
+raise RuntimeError("a disabled pack is not imported")
