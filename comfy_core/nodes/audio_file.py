@@ -27,6 +27,7 @@ def sounds_like_media(name: str) -> bool:
 class LoadAudio(BuiltIn):
     """The sound of a file in the input folder."""
 
+    LISTS_FILES = True
     DISPLAY_NAME = "Load Audio"
     CATEGORY = "audio"
     PYTHON_MODULE = "comfy_extras.nodes_audio"

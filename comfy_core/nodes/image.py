@@ -24,6 +24,7 @@ QUICK_COMPRESSION = 1
 class LoadImage(BuiltIn):
     """An image file of the input folder."""
 
+    LISTS_FILES = True
     DISPLAY_NAME = "Load Image"
     CATEGORY = "image"
     RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE", "MASK")
@@ -72,6 +73,7 @@ def is_there(cls: type[BuiltIn], image: str | None) -> bool | str:
 class LoadImageMask(BuiltIn):
     """One channel of an image file, as a mask."""
 
+    LISTS_FILES = True
     DISPLAY_NAME = "Load Image (as Mask)"
     CATEGORY = "mask"
     RETURN_TYPES = ("MASK",)
