@@ -60,7 +60,7 @@ def resize_list_to_batch_size(items: list[Any], batch_size: int) -> list[Any]:
 def reshape_mask(input_mask: torch.Tensor, output_shape: tuple[int, ...]) -> torch.Tensor:
     """A mask [.., H, W] scaled bilinearly to the last dimensions of output_shape, repeated over batch and channels."""
     dimensions = len(output_shape) - 2
-    mask = input_mask.reshape(-1, 1, *_inner(input_mask, dimensions))
+    mask = _with_channels(input_mask, dimensions)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[dimensions]
     mask = torch.nn.functional.interpolate(mask, size=output_shape[2:], mode=mode)
     if mask.shape[1] < output_shape[1]:
@@ -68,12 +68,13 @@ def reshape_mask(input_mask: torch.Tensor, output_shape: tuple[int, ...]) -> tor
     return repeat_to_batch_size(mask, output_shape[0])
 
 
-def _inner(mask: torch.Tensor, dimensions: int) -> tuple[int, ...]:
+def _with_channels(mask: torch.Tensor, dimensions: int) -> torch.Tensor:
+    """[B, 1, H, W]; for video [1, 1, T, H, W]: what comes before height and width is time."""
     if dimensions == 1:
-        return (mask.shape[-1],)
-    if dimensions == 2 or mask.ndim < 4:
-        return (1,) * (dimensions - 2) + tuple(mask.shape[-2:])
-    return tuple(mask.shape[-3:])
+        return mask if mask.ndim > 2 else mask.reshape(1, -1, mask.shape[-1])
+    if dimensions == 2:
+        return mask.reshape(-1, 1, *mask.shape[-2:])
+    return mask if mask.ndim > 4 else mask.reshape(1, 1, -1, *mask.shape[-2:])
 
 
 def get_attr(obj: Any, attr: str) -> Any:

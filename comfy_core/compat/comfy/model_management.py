@@ -22,7 +22,7 @@ from comfy_core.offered.devices import cast as cast_to
 from comfy_core.offered.devices import is_amd, is_nvidia
 from comfy_core.offered.devices import name_of as get_torch_device_name
 from comfy_core.offered.devices import size_of as module_size
-from comfy_core.offered.later import names
+from comfy_core.offered.later import rest
 from comfy_core.progress import scope
 from comfy_core.progress import stop_if_asked as throw_exception_if_processing_interrupted
 from comfy_core.surface import attached
@@ -94,7 +94,7 @@ current_loaded_models: list[Any] = []
 interrupt_processing = False
 interrupt_processing_mutex = threading.RLock()
 
-__getattr__ = names(__name__, classes="LoadedModel(model_memory model_load model_unload model_use_more_vram is_dead)")
+__getattr__ = rest(__name__)
 
 
 def get_total_memory(dev: Device = None, torch_total_too: bool = False) -> Any:

@@ -11,7 +11,7 @@ from PIL import Image
 from comfy.cli_args import args
 from comfy_core.nodes.latent_resize import bislerp
 from comfy_core.offered.bar import HOOKED, Hook, ProgressBar
-from comfy_core.offered.later import names
+from comfy_core.offered.later import rest
 from comfy_core.offered.tensors import (
     common_upscale,
     copy_to_param,
@@ -70,17 +70,13 @@ _BASIC = (
 UNET_MAP_BASIC = {(f"{one}.{kind}", f"{other}.{kind}") for one, other in _BASIC for kind in ("weight", "bias")}
 """Names of one UNet's tensors in two layouts of file: the original one's and that of the diffusers library."""
 
-_later = names(
-    __name__,
-    functions="""unet_to_diffusers mmdit_to_diffusers flux_to_diffusers auraflow_to_diffusers pixart_to_diffusers
-    clip_text_transformers_convert transformers_convert swap_scale_shift upscale_dit_mask""",
-)
+_rest = rest(__name__)
 
 
 def __getattr__(name: str) -> Any:
     if name == "PROGRESS_BAR_HOOK":
         return HOOKED.hook
-    return _later(name)
+    return _rest(name)
 
 
 def set_progress_bar_enabled(enabled: bool) -> None:
