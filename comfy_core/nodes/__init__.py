@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comfy_core.nodes import (
+    animated,
     audio,
     audio_file,
     batch,
@@ -20,6 +21,7 @@ from comfy_core.nodes import (
     latent_math,
     latent_operation,
     latent_rebatch,
+    live_image,
     mask,
     morphology,
     noise,
@@ -40,6 +42,8 @@ THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     image.NODES,
     scale.NODES,
     rebatch.NODES,
+    live_image.NODES,
+    animated.NODES,
     flux_image.NODES,
     noise.NODES,
     canny.NODES,

@@ -11,7 +11,15 @@ import torch
 
 from comfy_core.errors import ExecutorError
 from comfy_core.memory import require
-from comfy_core.nodes.pixels import BYTES_PER_VALUE, png_metadata, read_channel, read_image, to_pictures, with_channels
+from comfy_core.nodes.pixels import (
+    BYTES_PER_VALUE,
+    as_masks,
+    png_metadata,
+    read_channel,
+    read_image,
+    to_pictures,
+    with_channels,
+)
 from comfy_core.nodes.resize import resize
 from comfy_core.nodes.saving import place_for
 from comfy_core.registry import BuiltIn
@@ -188,6 +196,36 @@ class PreviewImage(SaveImage):
         return super().save_images(images, filename_prefix + self._prefix, prompt, extra_pnginfo)
 
 
+class MaskPreview(PreviewImage):
+    """A mask as grey PNG files in the temp folder."""
+
+    DISPLAY_NAME = "MaskPreview"
+    DESCRIPTION = "Shows a mask."
+    CATEGORY = "mask"
+    PYTHON_MODULE = "comfy_extras.nodes_mask"
+    FUNCTION = "execute"
+    COMPRESS = COMPRESSION
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {
+            "required": {"mask": ("MASK",)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def execute(
+        self,
+        mask: torch.Tensor,
+        filename_prefix: str = "",
+        prompt: Any = None,
+        extra_pnginfo: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """White where masked."""
+        grey = as_masks(mask)[..., None].expand(-1, -1, -1, 3)
+        return self.save_images(grey, filename_prefix, prompt, extra_pnginfo)
+
+
 class EmptyImage(BuiltIn):
     """An image of one colour."""
 
@@ -255,4 +293,14 @@ class ImageBatch(BuiltIn):
         return (torch.cat((first, second)),)
 
 
-NODES = (LoadImage, LoadImageMask, LoadImageOutput, SaveImage, PreviewImage, EmptyImage, ImageInvert, ImageBatch)
+NODES = (
+    LoadImage,
+    LoadImageMask,
+    LoadImageOutput,
+    SaveImage,
+    PreviewImage,
+    MaskPreview,
+    EmptyImage,
+    ImageInvert,
+    ImageBatch,
+)

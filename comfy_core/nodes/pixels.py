@@ -24,6 +24,8 @@ MOST_PIXELS = 178_956_970
 """Pixels over all frames of one file; more is taken for an attack on memory."""
 BYTES_PER_VALUE = 4
 NO_MASK = 64
+DIMENSIONS = 4
+MOST_CHANNELS = 4
 
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,14 +112,21 @@ def with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
 
 def to_pictures(images: Any) -> Iterator[Image.Image]:
     """Each frame of an IMAGE as an 8-bit picture, values truncated. Raises InputRefused for what is no IMAGE."""
-    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+    if not isinstance(images, torch.Tensor) or images.ndim != DIMENSIONS:
         raise InputRefused(f"an image has four dimensions, not {getattr(images, 'ndim', type(images).__name__)}")
+    if not images.numel():
+        raise InputRefused(
+            f"an image of {images.shape[2]} x {images.shape[1]} pixels in {images.shape[0]} frames is empty"
+        )
+    if images.shape[3] > MOST_CHANNELS or images.shape[3] == 2:
+        raise InputRefused(f"a picture has 1, 3 or 4 channels, not {images.shape[3]}")
     return _pictures(images)
 
 
 def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
+    """What is not a number comes out black."""
     for frame in images:
-        values = np.clip(frame.cpu().float().numpy() * 255.0, 0, 255).astype(np.uint8)
+        values = np.clip(np.nan_to_num(frame.cpu().float().numpy() * 255.0), 0, 255).astype(np.uint8)
         yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
 
 
