@@ -88,6 +88,8 @@ def calls(spec: NodeSpec, arguments: Arguments) -> list[dict[str, Any]]:
     if any(not values for values in arguments.values()):
         return []
     count = max((len(values) for values in arguments.values()), default=1)
+    if count == 1:
+        return [{name: values[0] for name, values in arguments.items()}]
     return [{name: values[min(i, len(values) - 1)] for name, values in arguments.items()} for i in range(count)]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from comfy_core.graph.cache import Keeping, Owner, ResultCache
 from comfy_core.graph.execution import Execution
+from comfy_core.graph.knowledge import Knowledge
 from comfy_core.graph.node import NodeLibrary, Specs
-from comfy_core.graph.prompt import ancestors_first
-from comfy_core.graph.run import Kept, Knowledge, NodeObjects, Result, Run, Watcher
+from comfy_core.graph.run import Kept, NodeObjects, Result, Run, Watcher
 
 
 def _never(_: BaseException) -> bool:
@@ -41,12 +41,13 @@ class Engine:
     async def run(self, run: Run, watcher: Watcher) -> Result:
         """Execute the prompt. Errors of nodes are part of the result; nothing is raised for them."""
         with self._context():
-            knows = Knowledge(run, Specs(self._kept.library))
-            await knows.learn(ancestors_first(run.prompt, [*run.outputs, *run.prompt]))
+            knows = Knowledge(run.prompt, Specs(self._kept.library))
+            nodes = knows.with_ancestors([*run.outputs, *run.prompt])
+            await knows.learn(nodes)
             here = _has(run.prompt)
-            self._kept.cache.begin(knows.signatures.values(), here)
+            self._kept.cache.begin((knows.signature(node_id) for node_id in nodes), here)
             self._kept.objects.begin(here)
-            return await Execution(knows, watcher, self._kept).execute()
+            return await Execution(run, knows, watcher, self._kept).execute()
 
 
 def _has(prompt: Mapping[str, Any]) -> Callable[[Owner], bool]:

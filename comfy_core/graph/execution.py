@@ -26,13 +26,14 @@ from comfy_core.graph.call import (
     shown_inputs,
     wanted_lazily,
 )
+from comfy_core.graph.knowledge import Knowledge
 from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.order import RunOrder
 from comfy_core.graph.problem import type_name
-from comfy_core.graph.prompt import ancestors_first, inputs_of, is_link, links_of
+from comfy_core.graph.prompt import inputs_of, is_link
 from comfy_core.graph.release import Releases
 from comfy_core.graph.returned import Returned, links_into, merge, read, shown
-from comfy_core.graph.run import Failure, Kept, Knowledge, Result, Watcher
+from comfy_core.graph.run import Failure, Kept, Result, Run, Watcher
 from comfy_core.progress import Scope, scope, stop_if_asked
 
 PARKED_POLL_S = 0.1
@@ -68,26 +69,26 @@ class _Parked:
 class Execution:
     """One run."""
 
-    def __init__(self, knows: Knowledge, watcher: Watcher, kept: Kept) -> None:
+    def __init__(self, run: Run, knows: Knowledge, watcher: Watcher, kept: Kept) -> None:
         self._knows = knows
-        self._run = knows.run
-        self._prompt = knows.run.prompt
+        self._run = run
+        self._prompt = run.prompt
         self._watcher = watcher
         self._kept = kept
-        self._around = Surroundings(self._prompt, knows.run.extra_data)
+        self._around = Surroundings(self._prompt, run.extra_data)
         self._made: dict[str, Made] = {}
         self._parked: dict[str, _Parked] = {}
         self._expanded: dict[str, list[Returned]] = {}
         self._expanders: set[Owner] = set()
         self._result = Result()
-        self._order = RunOrder(self._needs, self._made.__contains__)
-        self._releases = Releases(self._sources, self._adds_links) if kept.cache.frees_early else None
+        self._order = RunOrder(knows.needs, self._made.__contains__)
+        self._releases = Releases(knows.sources, self._adds_links) if kept.cache.frees_early else None
 
     async def execute(self) -> Result:
         """Run to the end. Nothing is raised for what nodes do."""
         self._take_cached(self._prompt.original_prompt)
         self._watcher.cached(list(self._made))
-        needed = ancestors_first(self._prompt, self._run.outputs)
+        needed = self._knows.with_ancestors(self._run.outputs)
         if self._releases is not None:
             self._releases.expect(needed)
         self._order.add(self._run.outputs, self._eager(needed))
@@ -113,7 +114,7 @@ class Execution:
 
     def _take_cached(self, node_ids: Iterable[str]) -> None:
         for node_id in node_ids:
-            found = self._kept.cache.get(self._knows.signatures.get(node_id))
+            found = self._kept.cache.get(self._knows.signature(node_id))
             if found is not None:
                 self._made[node_id] = found
                 self._show(node_id, found)
@@ -124,14 +125,6 @@ class Execution:
 
     def _eager(self, node_ids: Iterable[str]) -> set[str]:
         return {node_id for node_id in node_ids if node_id in self._run.outputs or self._knows.spec(node_id).is_async}
-
-    def _sources(self, node_id: str) -> list[str]:
-        return [source for _, source, _ in links_of(self._prompt, node_id)]
-
-    def _needs(self, node_id: str) -> list[str]:
-        """The sources a node waits for before it is asked anything."""
-        lazy = self._knows.spec(node_id).lazy_inputs
-        return [source for name, source, _ in links_of(self._prompt, node_id) if name not in lazy]
 
     def _adds_links(self, node_id: str) -> bool:
         return self._knows.spec(node_id).sees_the_graph
@@ -144,7 +137,7 @@ class Execution:
         return (real, self._prompt[real]["class_type"])
 
     async def _step(self, node_id: str) -> None:
-        found = self._made.get(node_id) or self._kept.cache.get(self._knows.signatures[node_id])
+        found = self._made.get(node_id) or self._kept.cache.get(self._knows.signature(node_id))
         if found is not None:
             self._made[node_id] = found
             self._show(node_id, found)
@@ -191,7 +184,7 @@ class Execution:
         wanted = [source for source in wanted if source not in self._made]
         if not wanted:
             return False
-        self._order.require(node_id, wanted, self._eager(ancestors_first(self._prompt, wanted)))
+        self._order.require(node_id, wanted, self._eager(self._knows.with_ancestors(wanted)))
         return True
 
     def _target(self, node_id: str, spec: NodeSpec) -> Any:
@@ -247,13 +240,13 @@ class Execution:
     async def _expand(self, node_id: str, returned: list[Returned]) -> None:
         """Take in the nodes that were returned; the node is done when those its results come from are."""
         added = self._add_nodes(node_id, returned)
-        order = [new for new in ancestors_first(self._prompt, added) if new not in self._knows.signatures]
-        await self._knows.learn(order)
+        new = set(added)
+        await self._knows.learn([one for one in self._knows.with_ancestors(added) if one in new])
         self._take_cached(added)
         self._expanders.add(self._owner(node_id) or (node_id, self._prompt[node_id]["class_type"]))
         self._expanded[node_id] = returned
-        outputs = [new for new in added if self._knows.spec(new).is_output]
-        eager = {new for new in added if self._knows.spec(new).is_async}.union(outputs)
+        outputs = [one for one in added if self._knows.spec(one).is_output]
+        eager = {one for one in added if self._knows.spec(one).is_async}.union(outputs)
         self._order.add(outputs, eager)
         sources = links_into(returned)
         if self._releases is not None:
@@ -309,7 +302,7 @@ class Execution:
     def _finish(self, node_id: str, made: Made) -> None:
         again = self._expanded.get(node_id)
         self._made[node_id] = made
-        self._kept.cache.put(self._knows.signatures[node_id], made, self._owner(node_id))
+        self._kept.cache.put(self._knows.signature(node_id), made, self._owner(node_id))
         self._result.executed.append(node_id)
         self._show(node_id, made)
         if made.ui is not None and again is None:

@@ -5,7 +5,7 @@ Walks are loops, never recursion, so that a chain of 20,000 nodes is as good as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 WorkflowJson = Mapping[str, Any]
@@ -33,7 +33,7 @@ def links_of(prompt: WorkflowJson, node_id: str) -> Iterator[tuple[str, str, int
             yield name, value[0], int(value[1])
 
 
-def ancestors_first(prompt: WorkflowJson, roots: list[str]) -> list[str]:
+def ancestors_first(sources: Callable[[str], Iterable[str]], roots: Iterable[str]) -> list[str]:
     """The roots and all they depend on, each after its sources. Links that close a cycle are passed over."""
     done: list[str] = []
     seen: set[str] = set()
@@ -41,13 +41,13 @@ def ancestors_first(prompt: WorkflowJson, roots: list[str]) -> list[str]:
         if root in seen:
             continue
         seen.add(root)
-        stack = [(root, links_of(prompt, root))]
+        stack = [(root, iter(sources(root)))]
         while stack:
             node_id, links = stack[-1]
-            for _, source, _ in links:
+            for source in links:
                 if source not in seen:
                     seen.add(source)
-                    stack.append((source, links_of(prompt, source)))
+                    stack.append((source, iter(sources(source))))
                     break
             else:
                 stack.pop()

@@ -5,16 +5,13 @@ It executes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from comfy_core.graph.cache import Owner, ResultCache
-from comfy_core.graph.call import fingerprint
 from comfy_core.graph.dynamic import DynamicPrompt
-from comfy_core.graph.node import NodeLibrary, NodeSpec, Specs
-from comfy_core.graph.prompt import inputs_of
-from comfy_core.graph.signature import Signature, sign
+from comfy_core.graph.node import NodeLibrary, NodeSpec
 
 
 class Watcher(Protocol):
@@ -95,34 +92,6 @@ class NodeObjects:
     def clear(self) -> None:
         """Drop all."""
         self._objects.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What a run needs to know of its nodes, growing as expansions add some."""
-
-    run: Run
-    specs: Specs
-    signatures: dict[str, Signature | None] = field(default_factory=dict)
-
-    async def learn(self, node_ids: Iterable[str]) -> None:
-        """Sign these nodes, sources first; classes that tell what their result depends on are asked."""
-        order = list(node_ids)
-        sign(self.run.prompt, order, self.specs, await self._changed(order), self.signatures)
-
-    async def _changed(self, node_ids: list[str]) -> dict[str, Any]:
-        changed: dict[str, Any] = {}
-        for node_id in node_ids:
-            node = self.run.prompt[node_id]
-            spec = self.specs.find(node["class_type"])
-            if spec is not None and spec.is_changed is not None:
-                given = inputs_of(self.run.prompt, node_id)
-                changed[node_id] = node.get("is_changed") or await fingerprint(spec, given)
-        return changed
-
-    def spec(self, node_id: str) -> NodeSpec:
-        """The declaration of the node's class."""
-        return self.specs.of(self.run.prompt[node_id]["class_type"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,12 @@ graph is signed in one pass. None means: never the same twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from comfy_core.graph.node import Specs
-from comfy_core.graph.prompt import WorkflowJson, inputs_of, is_link
-from comfy_core.scope import present
+from comfy_core.graph.node import NodeSpec
+from comfy_core.graph.prompt import is_link
 
 Signature = bytes
 
@@ -23,39 +22,22 @@ class Unsigned(Exception):
 
 
 def sign(
-    prompt: WorkflowJson,
-    order: Iterable[str],
-    specs: Specs,
-    changed: dict[str, Any],
-    signed: dict[str, Signature | None],
-) -> None:
-    """Add the signatures of the nodes in `order` (sources first). changed: node id -> what its IS_CHANGED said."""
-    for node_id in order:
-        try:
-            signed[node_id] = _sign_node(prompt, node_id, specs, changed.get(node_id), signed)
-        except Unsigned:
-            signed[node_id] = None
-
-
-def _sign_node(
-    prompt: WorkflowJson,
+    spec: NodeSpec,
     node_id: str,
-    specs: Specs,
+    given: Mapping[str, Any],
     changed: Any,
-    signed: dict[str, Signature | None],
+    signed: Callable[[str], Signature | None],
 ) -> Signature:
-    class_type = prompt[node_id]["class_type"]
-    spec = specs.find(class_type)
-    if spec is None:
-        raise Unsigned
-    parts = [class_type, _canonical(changed)]
+    """The signature of a node. changed: what its IS_CHANGED said; signed: the signatures of its sources.
+
+    Raises Unsigned when its result is never the same twice.
+    """
+    parts = [spec.class_type, _canonical(changed)]
     if spec.keeps_its_id:
         parts.append(f"id={node_id}")
-    if spec.is_output and present() is not None:  # what it shows are files in the prompt's own directory
-        parts.append(f"in={present()}")
-    for name, value in sorted(inputs_of(prompt, node_id).items()):
+    for name, value in sorted(given.items()):
         if is_link(value):
-            source = signed.get(value[0])
+            source = signed(value[0])
             if source is None:
                 raise Unsigned
             parts.append(f"{name}<-{source.hex()}.{int(value[1])}")
