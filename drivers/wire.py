@@ -166,8 +166,20 @@ class ModelFile(Struct, frozen=True, omit_defaults=True):
     sha256: str | None = None
 
 
+class NodePack(Struct, frozen=True, omit_defaults=True):
+    """A node pack of a machine's executor. status: loaded, failed, timed_out or skipped; reason says why.
+
+    missing: requirements the pack states and the machine lacks.
+    """
+
+    name: str
+    status: str = "loaded"
+    reason: str | None = None
+    missing: list[str] = []
+
+
 class Inventory(Struct, frozen=True, omit_defaults=True):
-    """What a machine has. node_classes are the class_type names its executor can run."""
+    """What a machine has. node_classes are the class_type names its executor can run; packs brought some of them."""
 
     gpus: list[Gpu] = []
     node_classes: list[str] = []
@@ -175,6 +187,7 @@ class Inventory(Struct, frozen=True, omit_defaults=True):
     versions: dict[str, str] = {}  # executor, python, torch, comfyui ...
     ram: int = 0
     cpus: int = 0
+    packs: list[NodePack] = []
 
 
 # Frames from the agent to the orchestrator.

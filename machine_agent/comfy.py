@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
-from drivers.wire import WorkflowJson
+from drivers.wire import NodePack, WorkflowJson
 
 _POLL_S = 1.0
 _LOST_AFTER = 5
@@ -76,6 +77,17 @@ class Comfy:
         stats: dict[str, Any] = await self._get("/system_stats", dict[str, Any])
         system = stats.get("system", {})
         return system if isinstance(system, dict) else {}
+
+    async def packs(self) -> list[NodePack]:
+        """The executor's node packs; none where it does not tell, as a ComfyUI does not."""
+        try:
+            return await self._get("/fleet/packs", list[NodePack])  # type: ignore[no-any-return]
+        except aiohttp.ClientResponseError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return []
+            raise
+        except msgspec.MsgspecError:
+            return []  # something else answers there
 
     async def answers(self, timeout: float) -> bool:
         """Whether it is there and well."""

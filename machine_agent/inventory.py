@@ -15,13 +15,14 @@ import psutil
 import structlog
 from msgspec import structs
 
-from drivers.wire import Gpu, Inventory, ModelFile
+from drivers.wire import Gpu, Inventory, ModelFile, NodePack
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
 from machine_agent.translate import translatable
 
 _MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})
+_REASON_CHARACTERS = 2_000
 _Hashes = dict[str, tuple[int, int, str]]  # path -> modification time in ns, size, sha256
 _log = structlog.get_logger()
 
@@ -88,12 +89,14 @@ class Inspector:
         try:
             classes = await comfy.object_info()
             system = await comfy.system_stats()
+            packs = [_short(pack) for pack in await comfy.packs()]
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
             return found
         classes = sorted({*classes, *translatable(classes)})
         found = await self._elsewhere(executor, found)
-        return structs.replace(found, node_classes=classes, versions={**found.versions, **_versions(system)})
+        versions = {**found.versions, **_versions(system)}
+        return structs.replace(found, node_classes=classes, versions=versions, packs=packs)
 
     async def _elsewhere(self, executor: Executor, found: Inventory) -> Inventory:
         """What an executor has that is not this machine's own."""
@@ -142,6 +145,11 @@ def _load(store: Path) -> _Hashes:
         return msgspec.json.decode(store.read_bytes(), type=_Hashes)
     except (OSError, msgspec.MsgspecError):
         return {}
+
+
+def _short(pack: NodePack) -> NodePack:
+    """A reason ends in a traceback; its beginning says what is wrong."""
+    return structs.replace(pack, reason=pack.reason and pack.reason[:_REASON_CHARACTERS])
 
 
 def _versions(system: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from tests.wire.fake_orchestrator import FakeOrchestrator
 
 pytestmark = pytest.mark.anyio
 DEMO = Path(__file__).resolve().parents[2] / "deploy" / "demo"
+PACKS = Path(__file__).resolve().parents[1] / "packs"
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
 @pytest.fixture
 async def agent(orchestrator: FakeOrchestrator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
     process = AgentProcess(tmp_path / "data", orchestrator, "comfy_core")
-    await process.start("--models", str(DEMO / "models"))
+    packs = f"--custom-nodes {PACKS}/plain {PACKS}/import_error {PACKS}/wanting"
+    await process.start("--models", str(DEMO / "models"), "--executor-args", packs)
     yield process
     await process.kill()
 
@@ -71,7 +73,7 @@ async def test_photo_is_enlarged_twice(orchestrator: FakeOrchestrator, agent: Ag
 
 
 async def test_inventory_of_the_real_executor(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
-    """Its node classes and versions, and the demo's model with its hash, reach the orchestrator."""
+    """Its node classes, versions and packs, and the demo's model with its hash, reach the orchestrator."""
     await orchestrator.until(
         lambda: any(
             frame.inventory.node_classes and all(model.sha256 for model in frame.inventory.models)
@@ -80,7 +82,15 @@ async def test_inventory_of_the_real_executor(orchestrator: FakeOrchestrator, ag
         60,
     )
     inventory = orchestrator.frames_of(InventoryChanged)[-1].inventory
-    assert {"LoadImage", "SaveImage", "ImageUpscaleWithModel"} <= set(inventory.node_classes)
+    assert {"LoadImage", "SaveImage", "ImageUpscaleWithModel", "PackAdd"} <= set(inventory.node_classes)
+    packs = {pack.name: pack for pack in inventory.packs}
+    assert {name: pack.status for name, pack in packs.items()} == {
+        "plain": "loaded",
+        "import_error": "failed",
+        "wanting": "loaded",
+    }
+    assert "no_such_module_anywhere" in (packs["import_error"].reason or "")
+    assert "missing-by-pyproject>=2" in packs["wanting"].missing
     assert [model.name for model in inventory.models] == ["realesr-animevideov3-x4.safetensors"]
     assert "torch" in inventory.versions
 
