@@ -68,7 +68,8 @@ def add_routes(app: web.Application, routes: Iterable[web.AbstractRouteDef]) -> 
     for route in routes:
         _add(app, route)
         if isinstance(route, web.RouteDef):
-            _add(app, web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs))
+            options = {key: value for key, value in route.kwargs.items() if key != "name"}  # a name is given once
+            _add(app, web.RouteDef(route.method, f"/api{route.path}", route.handler, options))
 
 
 def _add(app: web.Application, route: web.AbstractRouteDef) -> None:
