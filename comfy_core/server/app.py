@@ -8,6 +8,7 @@ from aiohttp import web
 
 from comfy_core.packs import additions
 from comfy_core.server import (
+    directories,
     extensions,
     files,
     frontend,
@@ -22,6 +23,7 @@ from comfy_core.server import (
     users,
     ws,
 )
+from comfy_core.server.directories import in_its_directory
 from comfy_core.server.state import STATE, State
 from comfy_core.users import Users
 
@@ -39,9 +41,9 @@ ROUTES: Routes = (
     ("GET", "/history", queue.get_history),
     ("GET", "/history/{prompt_id}", queue.get_history_of),
     ("POST", "/history", queue.post_history),
-    ("GET", "/view", files.view),
-    ("POST", "/upload/image", uploads.upload_image),
-    ("POST", "/upload/mask", uploads.upload_mask),
+    ("GET", "/view", in_its_directory(files.view)),
+    ("POST", "/upload/image", in_its_directory(uploads.upload_image)),
+    ("POST", "/upload/mask", in_its_directory(uploads.upload_mask)),
     ("GET", "/object_info", info.object_info),
     ("GET", "/object_info/{class_type}", info.object_info_of),
     ("GET", "/system_stats", info.system_stats),
@@ -66,6 +68,7 @@ ROUTES: Routes = (
     ("DELETE", "/userdata/{file}", userdata.delete_file),
     ("POST", "/userdata/{file}/move/{dest}", userdata.move_file),
     ("GET", "/fleet/health", info.health),
+    ("DELETE", "/fleet/directories/{directory}", directories.remove),
     *extensions.ROUTES,
 )
 ONLY_HERE: Routes = (
