@@ -164,9 +164,7 @@ async def _attempt(api: httpx.AsyncClient, db: Database) -> tuple[UUID, UUID, st
     graph = {"1": {"class_type": "A", "inputs": {}}}
     workflow = (await api.post("/api/v1/workflows", json={"name": "w", "api_graph": graph})).json()
     run_id, attempt_id, token = uuid7(), uuid7(), secrets.token_hex(16)
-    await beat(
-        db, {MachineId(UUID(machine["id"])): 1}, 3600.0
-    )  # a machine never seen loses its runs
+    await beat(db, {MachineId(UUID(machine["id"])): 1}, 3600.0)  # a machine never seen loses its runs
     await db.execute(
         """
         insert into runs (id, organisation_id, workflow_id, version_id, status, lane, attempt_id, attempts, machine_id)
