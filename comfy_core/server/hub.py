@@ -2,7 +2,7 @@
 
 Messages from the worker are gathered and carried over to the loop together, so that a graph of thousands of nodes
 does not wake it once per node. A client that reads too slowly is closed with 1013 instead of filling memory. Pictures
-are encoded in a thread when their turn comes; of those of one node that wait, only the newest is sent.
+are encoded in a thread when their turn comes; of the small ones of one node that wait, only the newest is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp import WSCloseCode, web
 from comfy_core.server.previews import TEXT, Preview, preview_of, text_message
 
 BACKLOG_AT_MOST = 100_000
-BACKLOG_BYTES = 64 << 20
+BACKLOG_BYTES = 256 << 20
 SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
 GOODBYE_S = 2.0
@@ -42,20 +42,23 @@ class Client:
 
     def push(self, message: str | bytes) -> None:
         """Send this after what waits already."""
-        if self._late:
-            return
+        if not self._late:
+            self._wait(message, len(message))
+
+    def _wait(self, message: str | bytes | Preview, weight: int) -> None:
         self._backlog.append(message)
-        self._bytes += len(message)
+        self._bytes += weight
         if len(self._backlog) > BACKLOG_AT_MOST or self._bytes > BACKLOG_BYTES:
             self._give_up()
         self._more.set()
 
     def show(self, preview: Preview) -> None:
-        """Send this picture after what waits already, unless a newer one of its node comes before that."""
-        if not self._late:
+        """Send this picture after what waits already; a small one gives way to a newer one of its node."""
+        if self._late:
+            return
+        if preview.replaceable:
             self._newest[preview.node_id] = preview
-            self._backlog.append(preview)
-            self._more.set()
+        self._wait(preview, preview.weight)
 
     def _give_up(self) -> None:
         """It is too far behind: say so if it still reads, and let go of it in any case."""
@@ -79,15 +82,23 @@ class Client:
 
     async def _send(self, message: str | bytes | Preview) -> None:
         if isinstance(message, Preview):
-            if self._newest.get(message.node_id) is message:
-                del self._newest[message.node_id]
+            self._bytes -= message.weight
+            if self._is_newest(message):
                 await self._send_picture(message)
-            return
-        self._bytes -= len(message)
-        if isinstance(message, str):
+        elif isinstance(message, str):
+            self._bytes -= len(message)
             await self.socket.send_str(message)
         else:
+            self._bytes -= len(message)
             await self.socket.send_bytes(message)
+
+    def _is_newest(self, preview: Preview) -> bool:
+        if not preview.replaceable:
+            return True
+        newest = self._newest.get(preview.node_id) is preview
+        if newest:
+            del self._newest[preview.node_id]
+        return newest
 
     async def _send_picture(self, preview: Preview) -> None:
         with_facts = bool(self.features.get("supports_preview_metadata")) and "prompt_id" in preview.facts
