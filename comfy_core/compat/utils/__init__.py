@@ -1,0 +1,1 @@
+"""What packs know as `utils`."""
