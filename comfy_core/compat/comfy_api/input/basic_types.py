@@ -1,0 +1,3 @@
+"""What values of io types are, by an older name."""
+
+from comfy_core.v3.media import AudioInput, ImageInput, LatentInput, MaskInput

@@ -1,0 +1,3 @@
+"""What a video is, by an older name."""
+
+from comfy_core.v3.media import VideoInput

@@ -1,0 +1,3 @@
+"""The video classes, by an older name."""
+
+from comfy_core.v3.video import VideoFromComponents, VideoFromFile

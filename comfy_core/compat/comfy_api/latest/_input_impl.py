@@ -1,0 +1,3 @@
+"""Another home of the video classes."""
+
+from comfy_core.v3.video import VideoFromComponents, VideoFromFile

@@ -1,0 +1,3 @@
+"""Another home of what the video classes are asked with."""
+
+from comfy_core.v3.media import VideoCodec, VideoComponents, VideoContainer

@@ -1,0 +1,3 @@
+"""What the video classes are asked with, by an older name."""
+
+from comfy_core.v3.media import VideoCodec, VideoComponents, VideoContainer
