@@ -41,6 +41,7 @@ from comfy_core.nodes import (
     text,
     transform,
     upscale,
+    video,
 )
 from comfy_core.registry import BuiltIn, Registry, Services
 
@@ -78,6 +79,7 @@ THEMES: tuple[tuple[type[BuiltIn], ...], ...] = (
     sigmas.NODES,
     sigmas_tables.NODES,
     sampling_noise.NODES,
+    video.NODES,
     upscale.NODES,
     primitive.NODES,
     preview.NODES,
