@@ -10,11 +10,10 @@ Enlarge = Callable[[torch.Tensor], torch.Tensor]
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along a side; the last one ends at the end, so every tile but a lone one is whole."""
+    """Where tiles begin along a side; the last one may be smaller, as in ComfyUI, but is larger than the overlap."""
     if length <= tile:
         return [0]
-    step = tile - overlap
-    return [min(start, length - tile) for start in range(0, length - overlap, step)]
+    return list(range(0, length - overlap, tile - overlap))
 
 
 def count(height: int, width: int, tile: int, overlap: int) -> int:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from comfy_core import progress
-from comfy_core.errors import OutOfMemory
+from comfy_core.errors import InputRefused, OutOfMemory
 from comfy_core.memory import is_out_of_memory, require
 from comfy_core.models.loader import UpscaleModel, load_upscaler
 from comfy_core.nodes.pixels import BYTES_PER_VALUE
@@ -19,6 +19,7 @@ from comfy_core.v3 import io
 TILE = 512
 SMALLEST_TILE = 128
 OVERLAP = 32
+COLOURS = 3
 
 
 class UpscaleModelLoader(BuiltIn, io.ComfyNode):
@@ -74,8 +75,10 @@ class ImageUpscaleWithModel(BuiltIn, io.ComfyNode):
     @classmethod
     def execute(cls, upscale_model: UpscaleModel, image: torch.Tensor) -> io.NodeOutput:
         """Tiles of 512 overlapping by 32, halved down to 128 when memory runs out; values clamped to 0..1."""
+        if image.shape[3] < COLOURS:
+            raise InputRefused(f"the image has {image.shape[3]} channels, the network takes {COLOURS}")
         grown = image[..., 0].numel() * upscale_model.scale**2
-        require(grown * 3 * BYTES_PER_VALUE * 2, "the enlarged image")
+        require(grown * COLOURS * BYTES_PER_VALUE * 2, "the enlarged image")
         tile = TILE
         with cls.services.memory.use(upscale_model):
             while True:
@@ -103,7 +106,7 @@ class ImageUpscaleWithModel(BuiltIn, io.ComfyNode):
         device = cls.services.memory.device
         frames = [
             enlarge_tiled(planes, lambda part: model(part.to(device)), model.scale, tile, OVERLAP, tick)
-            for planes in image[..., :3].movedim(-1, 1)
+            for planes in image[..., :COLOURS].movedim(-1, 1)
         ]
         return torch.stack(frames).movedim(1, -1).clamp_(0.0, 1.0)
 
