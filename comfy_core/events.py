@@ -1,8 +1,8 @@
 """What clients are told during a run: ComfyUI's messages, in its order. It knows no sockets: `Post` carries them.
 
-progress_state names every node that is not pending; it is sent at once the first time and then at most 20 times a
-second, the last state always. On graphs of thousands of nodes the newest 2,000 are named, so that a message stays
-under the 4 MiB a WebSocket client takes by default.
+progress_state names every node that is not pending; it is sent at most 20 times a second, the last state always. On
+graphs of thousands of nodes the newest 2,000 are named, so that a message stays under the 4 MiB a WebSocket client
+takes by default.
 """
 
 from __future__ import annotations
@@ -168,7 +168,6 @@ class Reporter:
             first, self._dirty = not self._scheduled, True
             self._scheduled = True
         if first:
-            self._send_state()
             self._post.later(PROGRESS_EVERY_S, self._flush)
 
     def _flush(self) -> None:

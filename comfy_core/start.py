@@ -8,6 +8,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -123,12 +124,21 @@ def _tls(network: NetworkSettings) -> ssl.SSLContext | None:
     return context
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: it sends what is written within one turn together."""
+    try:
+        return import_module("uvloop").new_event_loop  # type: ignore[no-any-return]
+    except ImportError:
+        return None
+
+
 def run(surface: Surface) -> None:
     """Serve; ends the process."""
     if surface.settings.device.threads:
         torch.set_num_threads(surface.settings.device.threads)
     try:
-        asyncio.run(serve(surface))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(surface))
     except (OSError, InputRefused) as error:
         log.error("cannot listen", reason=str(error))
         raise SystemExit(2) from error

@@ -16,12 +16,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 KIB = 1024
 STATM, STATUS, CLEAR = Path("/proc/self/statm"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = b"5"
+HIDING = 128 << 20
+"""Bytes under an old peak that are worth a reset."""
 
 
 def resident() -> int:
     """Bytes of main memory this process holds now."""
     try:
-        return int(STATM.read_bytes().split()[1]) * PAGE
+        with open(STATM, "rb", buffering=0) as file:  # noqa: PTH123 - read twice for every prompt
+            return int(file.read().split()[1]) * PAGE
     except OSError:
         return int(psutil.Process().memory_info().rss)
 
@@ -60,8 +63,9 @@ class Peaks:
 class PeakMeter:
     """The peaks between `start` and `read`.
 
-    Linux keeps the highest resident size of a process and can be told to start over. Where it cannot, the peak of the
-    whole process's life counts if it rose in between, else the larger of both ends.
+    The peak of the whole process's life counts if it rose in between, else the larger of both ends. Where it is far
+    above what is held now, so that a peak could hide under it, Linux is told to start over; that costs too much to do
+    for every small prompt.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -73,7 +77,7 @@ class PeakMeter:
     def start(self) -> None:
         """Begin to measure."""
         self._first, self._life = resident(), _highest_of_life()
-        self._resets = _reset_highest()
+        self._resets = self._life - self._first > HIDING and _reset_highest()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 

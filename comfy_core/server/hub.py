@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import WSCloseCode, web
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from comfy_core.server.previews import TEXT, Preview, preview_of, text_message
 
@@ -23,7 +24,12 @@ BACKLOG_AT_MOST = 100_000
 BACKLOG_BYTES = 256 << 20
 SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
+STATUS = "status"
 GOODBYE_S = 2.0
+
+
+Message = tuple[WSMsgType, bytes]
+"""Text or binary, ready to be sent."""
 
 
 class Client:
@@ -34,18 +40,18 @@ class Client:
         self.socket = socket
         self.features: dict[str, Any] = {}
         self._abort = abort
-        self._backlog: deque[str | bytes | Preview] = deque()
+        self._backlog: deque[Message | Preview] = deque()
         self._bytes = 0
         self._newest: dict[Any, Preview] = {}
         self._late = False
         self._more = asyncio.Event()
 
-    def push(self, message: str | bytes) -> None:
+    def push(self, message: Message) -> None:
         """Send this after what waits already."""
         if not self._late:
-            self._wait(message, len(message))
+            self._wait(message, len(message[1]))
 
-    def _wait(self, message: str | bytes | Preview, weight: int) -> None:
+    def _wait(self, message: Message | Preview, weight: int) -> None:
         self._backlog.append(message)
         self._bytes += weight
         if len(self._backlog) > BACKLOG_AT_MOST or self._bytes > BACKLOG_BYTES:
@@ -80,17 +86,15 @@ class Client:
         except (ConnectionError, RuntimeError):
             return
 
-    async def _send(self, message: str | bytes | Preview) -> None:
+    async def _send(self, message: Message | Preview) -> None:
         if isinstance(message, Preview):
             self._bytes -= message.weight
             if self._is_newest(message):
                 await self._send_picture(message)
-        elif isinstance(message, str):
-            self._bytes -= len(message)
-            await self.socket.send_str(message)
         else:
-            self._bytes -= len(message)
-            await self.socket.send_bytes(message)
+            kind, data = message
+            self._bytes -= len(data)
+            await self.socket.send_frame(data, kind)
 
     def _is_newest(self, preview: Preview) -> bool:
         if not preview.replaceable:
@@ -156,7 +160,7 @@ class Hub:
 
     def queue_changed(self) -> None:
         """Tell everyone how many prompts there are. Callable from any thread."""
-        self.send("status", self.status(), None)
+        self.send(STATUS, self.status(), None)
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         """Tell one client, or all. Callable from any thread."""
@@ -178,9 +182,7 @@ class Hub:
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Call this on the loop after so many seconds. Callable from any thread."""
-        loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(lambda: loop.call_later(delay, call))
+        self._put(0, (delay, call), None)
 
     def _put(self, event: str | int, data: Any, client_id: str | None) -> None:
         self._outbox.append((event, data, client_id))
@@ -192,6 +194,11 @@ class Hub:
         self._woken = False
         while self._outbox:
             event, data, client_id = self._outbox.popleft()
+            if event == STATUS and client_id is None and self._outbox and self._outbox[0][0] == STATUS:
+                continue  # a newer one comes at once
+            if isinstance(data, tuple):
+                asyncio.get_running_loop().call_later(*data)
+                continue
             known = self._clients.get(client_id) if client_id is not None else None
             receivers = [known] if known else [] if client_id is not None else list(self._clients.values())
             if receivers:
@@ -203,17 +210,28 @@ def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
         for client in receivers:
             client.show(data)
         return
-    message = encode(event, data) if isinstance(event, str) else struct.pack(">I", event) + data
+    binary = isinstance(event, int)
+    message = (WSMsgType.BINARY, struct.pack(">I", event) + data) if binary else encode(str(event), data)
     for client in receivers:
         client.push(message)
 
 
-def encode(event: str, data: Any) -> str:
+def encode(event: str, data: Any) -> Message:
     """A message as text. What JSON does not have (a node may show anything) is written as Python shows it."""
+    message = {"type": event, "data": data}
     try:
-        return dumps({"type": event, "data": data})
+        text = msgspec.json.encode(message, enc_hook=str)
     except (TypeError, ValueError, RecursionError):
-        return dumps({"type": event, "data": {"unreadable": repr(data)[:SHOWN_CHARACTERS]}})
+        text = _encode_odd(event, data)
+    return WSMsgType.TEXT, text
+
+
+def _encode_odd(event: str, data: Any) -> bytes:
+    """What the fast way will not take: keys that are no texts, half characters, structures that hold themselves."""
+    try:
+        return dumps({"type": event, "data": data}).encode()
+    except (TypeError, ValueError, RecursionError):
+        return dumps({"type": event, "data": {"unreadable": repr(data)[:SHOWN_CHARACTERS]}}).encode()
 
 
 def dumps(data: Any) -> str:
