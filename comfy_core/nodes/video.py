@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io as files
 import mimetypes
+import os
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -27,6 +28,8 @@ from comfy_core.v3.video import VideoFromComponents, VideoFromFile
 
 RATE_STEPS = 1000
 AV1_PRESET = "6"
+QUIET = "1"
+"""The AV1 encoder writes to standard error past every logger, and takes its level from this variable: errors only."""
 WEBM_CODECS: Mapping[str, tuple[str, str]] = {"vp9": ("libvpx-vp9", "yuv420p"), "av1": ("libsvtav1", "yuv420p10le")}
 
 
@@ -94,6 +97,7 @@ def webm(images: torch.Tensor, codec: str, fps: Fraction, crf: float, tags: Mapp
     """A file of all frames, their alpha left out."""
     encoder, pixel_format = WEBM_CODECS[codec]
     pictures = to_pictures(images[..., :3])
+    os.putenv("SVT_LOG", QUIET)
     buffer = files.BytesIO()
     try:
         with av.open(buffer, mode="w", format="webm") as container:
@@ -224,6 +228,8 @@ class GetVideoComponents(Videos):
 
 class LoadVideo(Videos):
     """A video file of the input folder."""
+
+    LISTS_FILES = True
 
     @classmethod
     def define_schema(cls) -> io.Schema:
