@@ -13,7 +13,7 @@ from comfy_core.graph.blocker import ExecutionBlocker
 from comfy_core.graph.builder import GraphBuilder, is_link
 from comfy_core.graph.dynamic import DynamicPrompt
 from comfy_core.graph.validate import validate
-from comfy_core.packs.later import NO_INSIDES, later_class, later_function
+from comfy_core.packs.later import inside_class, inside_function
 from comfy_core.packs.prompt_queue import PackQueue as PromptQueue
 from comfy_core.queue import HISTORY_AT_MOST as MAXIMUM_HISTORY_SIZE
 from comfy_core.queue import SECRETS as SENSITIVE_EXTRA_DATA_KEYS
@@ -39,13 +39,13 @@ __all__ = [
     "validate_prompt",
 ]
 
-CacheSet = later_class("execution.CacheSet", NO_INSIDES)
-validate_inputs = later_function("execution.validate_inputs", NO_INSIDES)
-get_input_data = later_function("execution.get_input_data", NO_INSIDES)
-get_output_data = later_function("execution.get_output_data", NO_INSIDES)
-map_node_over_list = later_function("execution.map_node_over_list", NO_INSIDES)
-_async_map_node_over_list = later_function("execution._async_map_node_over_list", NO_INSIDES)
-execute = later_function("execution.execute", NO_INSIDES)
+CacheSet = inside_class("execution.CacheSet")
+validate_inputs = inside_function("execution.validate_inputs")
+get_input_data = inside_function("execution.get_input_data")
+get_output_data = inside_function("execution.get_output_data")
+map_node_over_list = inside_function("execution.map_node_over_list")
+_async_map_node_over_list = inside_function("execution._async_map_node_over_list")
+execute = inside_function("execution.execute")
 
 
 class ExecutionResult(Enum):
@@ -67,11 +67,11 @@ class CacheType(Enum):
 class PromptExecutor:
     """A name to patch: prompts are executed by the executor's own engine, which does not come by here."""
 
-    execute = later_function("execution.PromptExecutor.execute", NO_INSIDES)
-    execute_async = later_function("execution.PromptExecutor.execute_async", NO_INSIDES)
-    reset = later_function("execution.PromptExecutor.reset", NO_INSIDES)
-    add_message = later_function("execution.PromptExecutor.add_message", NO_INSIDES)
-    handle_execution_error = later_function("execution.PromptExecutor.handle_execution_error", NO_INSIDES)
+    execute = inside_function("execution.PromptExecutor.execute")
+    execute_async = inside_function("execution.PromptExecutor.execute_async")
+    reset = inside_function("execution.PromptExecutor.reset")
+    add_message = inside_function("execution.PromptExecutor.add_message")
+    handle_execution_error = inside_function("execution.PromptExecutor.handle_execution_error")
 
 
 async def validate_prompt(

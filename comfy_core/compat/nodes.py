@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from comfy_core.offered.later import function
 from comfy_core.packs.find import Pack
-from comfy_core.packs.later import WITH_MODELS, later_function, later_node
+from comfy_core.packs.later import later_node
 from comfy_core.packs.load import load
 from comfy_core.packs.report import PackReport
 from comfy_core.progress import stop_if_asked
@@ -68,7 +69,7 @@ _WITH_MODELS = {
 """Built-in classes that are not there yet -> their method."""
 
 _OWN_MODULE = "nodes"
-common_ksampler = later_function("nodes.common_ksampler", WITH_MODELS)
+common_ksampler = function("nodes", "common_ksampler")
 
 
 def __getattr__(name: str) -> Any:

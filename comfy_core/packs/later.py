@@ -1,6 +1,6 @@
-"""Names that packs import and subclass, and that do nothing yet: each says so when it is called.
+"""Names of ComfyUI that packs import, subclass and patch, and that do nothing here: each says so when it is called.
 
-They stand for what comes with the diffusion models, or for insides of ComfyUI that this executor does not have.
+They stand for nodes that come with the diffusion models, and for insides of ComfyUI's executor.
 """
 
 from __future__ import annotations
@@ -8,42 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from comfy_core.errors import ExecutorError
+from comfy_core.errors import NotOffered
+from comfy_core.offered.later import function
 
 
-class NotHere(ExecutorError):
-    """Something was called that this version of the executor cannot do."""
+def inside_function(name: str) -> Callable[..., NoReturn]:
+    """A function of ComfyUI's executor that this one does not have. Raises NotOffered."""
 
-
-WITH_MODELS = "needs the diffusion models, which this version of comfy_core does not run yet"
-NO_INSIDES = "belongs to the insides of ComfyUI's executor, which comfy_core does not have"
-
-
-def later_function(name: str, why: str) -> Callable[..., NoReturn]:
-    """A function that raises NotHere."""
-
-    def refuse(*_args: Any, **_named: Any) -> NoReturn:
-        raise NotHere(f"{name} {why}")
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise NotOffered(f"{name} belongs to the insides of ComfyUI's executor, which comfy_core does not have")
 
     refuse.__name__ = refuse.__qualname__ = name.rpartition(".")[2]
     return refuse
 
 
-def later_class(name: str, why: str) -> type:
-    """A class that can be subclassed and patched, and raises NotHere when it is made."""
-    short = name.rpartition(".")[2]
-    return type(short, (), {"__init__": later_function(name, why), "__doc__": f"{name} {why}."})
+def inside_class(name: str) -> type:
+    """A class of ComfyUI's executor: it can be subclassed and patched, and raises NotOffered when it is made."""
+    return type(name.rpartition(".")[2], (), {"__init__": inside_function(name)})
 
 
-def later_node(name: str, function: str) -> type:
-    """A node class without inputs of its own, whose method raises NotHere; subclasses may bring all that is missing."""
-    refuse = later_function(f"nodes.{name}", WITH_MODELS)
+def later_node(name: str, method: str) -> type:
+    """A node class whose method raises NotOffered; a subclass that overrides method and INPUT_TYPES works."""
+    refuse = function("nodes", name)
     members = {
-        "INPUT_TYPES": classmethod(later_function(f"nodes.{name}.INPUT_TYPES", WITH_MODELS)),
+        "INPUT_TYPES": classmethod(refuse),
         "RETURN_TYPES": (),
-        "FUNCTION": function,
+        "FUNCTION": method,
         "CATEGORY": "",
-        function: refuse,
-        "__doc__": f"nodes.{name} {WITH_MODELS}.",
+        method: refuse,
     }
-    return type(name, (), members)
+    return type(name, (), {**members, "__module__": "nodes"})

@@ -18,6 +18,7 @@ from tests.executor.process import Client, Executor, n
 
 pytestmark = pytest.mark.anyio
 PACKS = Path(__file__).parents[1] / "packs"
+LATER = "needs the diffusion models, which this version of comfy_core does not run yet"
 BROKEN = {"import_error", "leaves", "hangs", "broken_syntax"}
 SKIPPED = {"resting.disabled", "nothing_in_it", "no_package"}
 NAMED = """
@@ -36,10 +37,10 @@ NODE_CLASS_MAPPINGS = {"PackNamed": PackNamed}
 
 @pytest.fixture(scope="module")
 def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
-    """An executor with all fixture packs, one that is no Python, one that is no package, and one named by itself."""
+    """An executor with all fixture packs, one that is no Python, and one named by itself."""
     base = tmp_path_factory.mktemp("packs")
     own = base / "custom_nodes"
-    for folder in ("broken_syntax", "no_package", "__pycache__", ".hidden"):
+    for folder in ("broken_syntax", "__pycache__", ".hidden"):
         (own / folder).mkdir(parents=True)
     (own / "broken_syntax/__init__.py").write_text("def half(:\n")
     (own / "notes.txt").write_text("not a pack")
@@ -79,7 +80,7 @@ async def test_every_pack_is_accounted_for(client: Client) -> None:
     """2.11 What loads is loaded, what cannot is reported by name with its reason, and nothing else is affected."""
     found = await reports(client)
     here = {path.stem if path.is_file() else path.name for path in PACKS.iterdir() if path.name != "__pycache__"}
-    assert set(found) == here | {"broken_syntax", "no_package", "named"}
+    assert set(found) == here | {"broken_syntax", "named"}
     status = {name: report["status"] for name, report in found.items()}
     assert {name for name, word in status.items() if word in ("failed", "timed_out")} == BROKEN
     assert {name for name, word in status.items() if word == "skipped"} == SKIPPED
@@ -330,3 +331,60 @@ async def test_translations_and_example_workflows(client: Client, executor: Exec
     for name in ("none.json", "..%2f__init__.py"):
         async with client.session.get(f"{executor.url}/api/workflow_templates/browser_files/{name}") as answer:
             assert answer.status == 404
+
+
+async def test_packs_reach_the_modules_they_know(client: Client, executor: Executor) -> None:
+    """3.2 nodes, execution and comfy_execution: live tables, facts, and clear words for what is not there."""
+    facts = await client.get("/reaching/facts")
+    assert facts == {
+        "same class": True,
+        "method": "load_image",
+        "resolution": 16384,
+        "web": ["browser-by-toml", "browser_files"],
+        "input": ["INT", "required", {"default": 1, "min": 0, "max": 99}],
+        "none": [None, None, None],
+        "fits": [True, False, True, False],
+        "names": "ValueError aiohttp.web_request.Request",
+        "misspelt": False,
+        "refusal": f"nodes.common_ksampler {LATER}",
+        "loaded": None,
+    }
+    later = executor.base / "later.py"
+    later.write_text(NAMED.replace("PackNamed", "PackLater").replace('("STRING",)', '("STRING", "INT")'))
+    assert (await client.get(f"/reaching/facts?path={later}"))["loaded"] is True
+    assert (await client.get("/object_info/PackLater"))["PackLater"]["output"] == ["STRING", "INT"]
+    assert (await reports(client))["later"]["nodes"] == ["PackLater"]
+    assert (await client.get(f"/reaching/facts?path={executor.base}/none.py"))["loaded"] is False
+
+
+async def test_node_classes_can_be_added_at_any_time(client: Client) -> None:
+    """3.2 What a pack puts into nodes.NODE_CLASS_MAPPINGS exists from then on, for /object_info and for prompts."""
+    await shown(client, {"a": n("PackAddsNodes", name="PackFresh")})
+    assert (await client.get("/object_info/PackFresh"))["PackFresh"]["display_name"] == "Added PackFresh"
+    entry, heard = await client.run({"f": n("PackFresh", stop=False), "o": n("PackShow", value=["f", 0])})
+    assert entry["outputs"]["o"] == {"text": ["f True"]}
+    assert {"value": 1, "max": 3, "prompt_id": entry["prompt"][1], "node": "f"} in [
+        m["data"] for m in heard if m["type"] == "progress"
+    ]
+
+
+async def test_what_needs_models_says_so_when_it_is_called(client: Client) -> None:
+    """A subclass of a node that is not there yet describes itself and fails with one clear error."""
+    prompt = {"e": n("PackEncode", text="x"), "o": n("PackShow", value=["e", 0])}
+    _, heard = await client.run(prompt)
+    error = next(m["data"] for m in heard if m["type"] == "execution_error")
+    assert error["exception_message"].startswith("nodes.VAEEncode needs the diffusion models")
+    assert error["node_id"] == "e"
+
+
+async def test_packs_can_queue_prompts(client: Client) -> None:
+    """3.2 validate_prompt and prompt_queue.put: refused as POST /prompt refuses, run as it runs."""
+    status, body = await client.post(f"/reaching/queue?client={client.client_id}", {"a": n("PackAdd", a=1, b=2)})
+    assert (status, body["error"]["type"]) == (400, "prompt_no_outputs")
+    prompt = {"a": n("PackAdd", a=20, b=2), "o": n("PackShow", value=["a", 0])}
+    status, body = await client.post(f"/reaching/queue?client={client.client_id}", prompt)
+    assert status == 200
+    await client.until_end("reached")
+    entry = (await client.get("/history/reached"))["reached"]
+    assert entry["prompt"][0] == body["number"]
+    assert entry["outputs"]["o"] == {"text": ["22"]}

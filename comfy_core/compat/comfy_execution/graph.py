@@ -8,7 +8,7 @@ from comfy_core.graph.blocker import ExecutionBlocker
 from comfy_core.graph.builder import is_link
 from comfy_core.graph.dynamic import DynamicPrompt, NodeNotFoundError
 from comfy_core.graph.execution import DependencyCycle as DependencyCycleError
-from comfy_core.packs.later import NO_INSIDES, later_class
+from comfy_core.packs.later import inside_class
 
 __all__ = [
     "DependencyCycleError",
@@ -22,8 +22,8 @@ __all__ = [
     "is_link",
 ]
 
-TopologicalSort = later_class("comfy_execution.graph.TopologicalSort", NO_INSIDES)
-ExecutionList = later_class("comfy_execution.graph.ExecutionList", NO_INSIDES)
+TopologicalSort = inside_class("comfy_execution.graph.TopologicalSort")
+ExecutionList = inside_class("comfy_execution.graph.ExecutionList")
 
 
 class NodeInputError(Exception):
