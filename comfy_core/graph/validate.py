@@ -194,7 +194,7 @@ class _Validation:
                 if problem is None and not (spec.validator and spec.validator.covers(declared.name)):
                     problem = check_range(declared, given[declared.name])
             problems.extend([problem] if problem else [])
-        return problems if problems else await self._ask_node(spec, given, linked)
+        return problems if problems else await self._ask_node(node_id, spec, given, linked)
 
     def _check_link(self, spec: NodeSpec, name: str, link: list[Any]) -> tuple[Problem | None, Any]:
         declared = spec.inputs[name]
@@ -212,14 +212,19 @@ class _Validation:
             return type_mismatch(declared, received, link), received
         return None, received
 
-    async def _ask_node(self, spec: NodeSpec, given: dict[str, Any], linked: dict[str, Any]) -> list[Problem]:
+    async def _ask_node(
+        self, node_id: str, spec: NodeSpec, given: dict[str, Any], linked: dict[str, Any]
+    ) -> list[Problem]:
         ask = spec.validator
         if ask is None:
             return []
         known = {name: value for name, value in given.items() if name in spec.inputs}
         passed = {name: (None if name in linked else value) for name, value in known.items() if ask.covers(name)}
         extra = {"input_types": linked} if "input_types" in ask.names else {}
-        answer = ask.call(**passed, **extra)
+        known_now = {"UNIQUE_ID": node_id, "PROMPT": self._prompt}
+        hidden = {kind.lower(): known_now[kind] for kind in spec.hidden.values() if kind in known_now}
+        call = spec.cls.with_hidden(hidden).validate_inputs if spec.is_v3 else ask.call
+        answer = call(**passed, **extra)
         if inspect.isawaitable(answer):
             answer = await answer
         if answer is True:
