@@ -19,6 +19,7 @@ from machine_agent.executor import Traits
 from machine_agent.shelf import RemoteShelf
 
 _PROBE_S = 5.0
+_EVERY_S = 2.0
 _ABSENT_S = 1.0
 _PROBES_MISSED = 3
 _log = structlog.get_logger()
@@ -55,7 +56,7 @@ class RemoteExecutor:
                 self._came()
             elif missed == _PROBES_MISSED and self.is_up:
                 self._went()
-            await asyncio.sleep(_PROBE_S if answered else _ABSENT_S)
+            await asyncio.sleep(_EVERY_S if answered else _ABSENT_S)
 
     def _came(self) -> None:
         _log.info("executor_up", slot=self.index, url=self.url)

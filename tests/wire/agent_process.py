@@ -29,12 +29,14 @@ class AgentProcess:
         self.executor = executor
         self.process: asyncio.subprocess.Process | None = None
 
-    async def start(self, *options: str) -> None:
+    async def start(self, *options: str, environment: dict[str, str] | None = None) -> None:
         connections = self.orchestrator.connections
         command = [sys.executable, "-m", "machine_agent", "run", "--data", str(self.data), "--executor", self.executor]
         command += ["--url", self.orchestrator.url, "--enrol-token", ENROL_TOKEN, *options]
         with (self.data.parent / "agent.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+            self.process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+            )
         await self.orchestrator.until(lambda: self.orchestrator.connections > connections)
 
     def signal(self, number: signal.Signals) -> None:
