@@ -167,11 +167,9 @@ class Execution:
 
     async def _asks_for_more(self, node_id: str, spec: NodeSpec) -> bool:
         """Ask a node with lazy inputs what it needs; whether it must wait for some of it."""
-        if not spec.lazy_inputs:
+        if not spec.lazy_inputs or not spec.asks_lazily:
             return False
-        ask = getattr(self._target(node_id, spec), "check_lazy_status", None)
-        if ask is None:
-            return False
+        ask = self._target(node_id, spec).check_lazy_status
         arguments = gather(spec, node_id, self._around, self._made.get, asking=True)
         given = inputs_of(self._prompt, node_id)
         wanted: list[str] = []

@@ -126,6 +126,11 @@ class NodeSpec:
         """The class's fingerprint function, where it has one."""
         return self._own("IS_CHANGED", "fingerprint_inputs")
 
+    @cached_property
+    def asks_lazily(self) -> bool:
+        """Whether the class says itself which lazy inputs it needs; else none of them is ever made."""
+        return self._own("check_lazy_status", "check_lazy_status") is not None
+
     def _own(self, old: str, new: str) -> Any | None:
         """The method of a V1 class by its old name, that of a V3 class by its new one and only if overridden."""
         if not self.is_v3:
