@@ -81,9 +81,11 @@ async def serve(surface: Surface) -> None:
     if not await _unless(stop, load_all(surface)):
         return
     state.worker.start()
-    await _listen(surface, surface.app)
+    runner = await _listen(surface, surface.app)
     if not surface.settings.quick_test:
         await stop.wait()
+    for site in runner.sites:
+        await site.stop()
     state.queue.interrupt()
     state.services.folders.wipe_temp()
 
@@ -100,7 +102,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     return True
 
 
-async def _listen(surface: Surface, app: web.Application) -> None:
+async def _listen(surface: Surface, app: web.Application) -> web.AppRunner:
     add_routes(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GOODBYE_S)
     await runner.setup()
@@ -111,6 +113,7 @@ async def _listen(surface: Surface, app: web.Application) -> None:
     surface.port = min(address[1] for address in runner.addresses)
     nodes = len(surface.registry)
     log.info("listening", hosts=network.hosts, port=surface.port, pid=os.getpid(), nodes=nodes)
+    return runner
 
 
 def _tls(network: NetworkSettings) -> ssl.SSLContext | None:
