@@ -343,7 +343,7 @@ async def test_packs_reach_the_modules_they_know(client: Client, executor: Execu
         "web": ["browser-by-toml", "browser_files"],
         "input": ["INT", "required", {"default": 1, "min": 0, "max": 99}],
         "none": [None, None, None],
-        "fits": [True, False, True, False],
+        "fits": [True, False, False, False, True],
         "names": "ValueError aiohttp.web_request.Request",
         "misspelt": False,
         "refusal": f"nodes.common_ksampler {LATER}",

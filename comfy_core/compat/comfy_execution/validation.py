@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-ANYTHING = "*"
-
 
 def validate_node_input(received_type: Any, input_type: Any, strict: bool = False) -> bool:
     """Types are comma-separated names. One in common is enough; `strict`: every received one must be taken.
@@ -17,8 +15,6 @@ def validate_node_input(received_type: Any, input_type: Any, strict: bool = Fals
     if not isinstance(received_type, str) or not isinstance(input_type, str):
         return False
     received, taken = _names(received_type), _names(input_type)
-    if ANYTHING in received or ANYTHING in taken:
-        return True
     return received <= taken if strict else bool(received & taken)
 
 

@@ -89,7 +89,10 @@ async def facts(request):
             "web": sorted(nodes.EXTENSION_WEB_DIRS),
             "input": get_input_info(ALL["PackAdd"], "a"),
             "none": get_input_info(ALL["PackAdd"], "c"),
-            "fits": [validate_node_input(*pair) for pair in (("A,B", "B"), ("A", "B"), ("*", "B"), ("A,B", "A", True))],
+            "fits": [
+                validate_node_input(*pair)
+                for pair in (("A,B", "B"), ("A", "B"), ("*", "B"), ("A,B", "A", True), ("A", "B, A", True))
+            ],
             "names": execution.full_type_name(ValueError) + " " + execution.full_type_name(web.Request),
             "misspelt": hasattr(nodes, "VAEEncodde"),
             "refusal": refusal,
