@@ -24,6 +24,8 @@ class OfSchema:
         self._read = read
 
     def __get__(self, instance: object, owner: Any) -> Any:
+        if getattr(owner.define_schema, "__func__", None) is vars(ComfyNode)["define_schema"].__func__:
+            raise AttributeError(f"{owner.__name__} has no schema")
         return self._read(owner.known_schema())
 
 
@@ -115,7 +117,7 @@ class ComfyNode:
     @classmethod
     def GET_NODE_INFO_V1(cls) -> dict[str, Any]:  # noqa: N802
         """The entry of /object_info, read now."""
-        return cls.GET_SCHEMA().get_v1_info(cls.RELATIVE_PYTHON_MODULE or "nodes")
+        return cls.GET_SCHEMA().described(cls.RELATIVE_PYTHON_MODULE or "nodes")
 
     @classmethod
     def EXECUTE_NORMALIZED(cls, **kwargs: Any) -> NodeOutput:  # noqa: N802

@@ -70,7 +70,7 @@ class Schema:
             declared["hidden"] = {each.name: (each.value,) for each in self.hidden}
         return declared
 
-    def get_v1_info(self, python_module: str = "nodes") -> dict[str, Any]:
+    def described(self, python_module: str) -> dict[str, Any]:
         """The entry of /object_info."""
         declared = self.input_types()
         return {

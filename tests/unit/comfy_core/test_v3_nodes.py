@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from enum import Enum
 from typing import Any
@@ -118,6 +119,13 @@ def test_a_class_must_define_what_is_called() -> None:
     wrong = type("Wrong", (Idle,), {"execute": classmethod(print), "define_schema": classmethod(lambda cls: {})})
     with pytest.raises(NodeFault, match="Wrong returned dict"):
         wrong.GET_SCHEMA()
+
+
+def test_a_base_class_without_schema_can_be_looked_at() -> None:
+    """What depends on a schema is simply not there, so that packs may inspect their own base classes."""
+    assert not hasattr(io.ComfyNode, "RETURN_TYPES")
+    names = dict(inspect.getmembers(type("PackBase", (io.ComfyNode,), {})))
+    assert names["FUNCTION"] == "EXECUTE_NORMALIZED"
 
 
 @pytest.mark.parametrize(
