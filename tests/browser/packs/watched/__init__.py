@@ -18,7 +18,7 @@ class WatchedSteps:
     """Takes so many steps, each with a preview of its own colour, and gives a picture of the last one's."""
 
     @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802 - the name that node classes are given
+    def INPUT_TYPES(cls):  # noqa: N802 - the name node classes are given
         return {
             "required": {
                 "steps": ("INT", {"default": 3, "min": 1, "max": 20}),
