@@ -171,7 +171,7 @@ async def test_simple_nodes_run(client: Client, executor: Executor) -> None:
         ("PackInner", "relative"),
         ("PackWanting", "all the same"),
         ("PackNamed", "IMPORTED BY ITS NAME"),
-        ("PackEarly", "torch was not there"),
+        ("PackEarly", "False True"),
     ],
 )
 async def test_packs_of_several_files_run(client: Client, class_type: str, said: str) -> None:

@@ -1,6 +1,11 @@
-"""Runs before torch is imported."""
+"""Runs before torch is imported; folders are there already."""
 
 import os
 import sys
 
-os.environ["EARLY_PACK"] = f"torch was {'there' if 'torch' in sys.modules else 'not there'}"
+import folder_paths
+from server import PromptServer
+
+PromptServer.instance.add_on_prompt_handler(lambda body: body)
+there = os.path.isdir(folder_paths.get_output_directory())
+os.environ["EARLY_PACK"] = f"{'torch' in sys.modules} {there}"
