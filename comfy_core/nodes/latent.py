@@ -7,7 +7,7 @@ draw of the noise each item gets) and type. What a node does not change travels 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -45,6 +45,8 @@ class LatentUpscale(BuiltIn):
     CATEGORY = "latent"
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "upscale"
+    upscale_methods: ClassVar[list[str]] = METHODS
+    crop_methods: ClassVar[list[str]] = ["disabled", "center"]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name
@@ -82,6 +84,7 @@ class LatentUpscaleBy(BuiltIn):
     CATEGORY = "latent"
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "upscale"
+    upscale_methods: ClassVar[list[str]] = METHODS
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802

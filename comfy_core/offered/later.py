@@ -33,6 +33,7 @@ class Names:
     bases: dict[str, str] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
     enums: dict[str, list[str]] = field(default_factory=dict)
+    experimental: set[str] = field(default_factory=set)
 
     def read(self, line: str) -> None:
         """One line of the list."""
@@ -43,6 +44,8 @@ class Names:
                 self.same[name] = where
         elif key == "base":
             self.bases[words[0]] = words[1]
+        elif key == "experimental":
+            self.experimental.update(words)
         elif key in ("methods", "enum"):
             (self.methods if key == "methods" else self.enums).setdefault(words[0], []).extend(words[1:])
         else:
@@ -125,5 +128,9 @@ def _made_class(module: str, name: str, names: Names, kind: str) -> type:
     elif name in names.bases:
         where, _, what = names.bases[name].partition(":")
         base = getattr(import_module(where), what)
-    members = {method: function(module, f"{name}.{method}") for method in ("__init__", *names.methods.get(name, ()))}
-    return type(name, (base,), {**members, "__module__": module})
+    members: dict[str, Any] = {"__module__": module}
+    for method in ("__init__", *names.methods.get(name, ())):
+        members[method] = function(module, f"{name}.{method}")
+    if name in names.experimental:
+        members["EXPERIMENTAL"] = True
+    return type(name, (base,), members)

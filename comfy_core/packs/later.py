@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from comfy_core.errors import NotOffered
+from comfy_core.offered.declared import declared
 from comfy_core.offered.later import function
+from comfy_core.surface import attached
 
 
 def inside_function(name: str) -> Callable[..., NoReturn]:
@@ -28,13 +30,17 @@ def inside_class(name: str) -> type:
 
 
 def later_node(name: str, method: str) -> type:
-    """A node class whose method raises NotOffered; a subclass that overrides method and INPUT_TYPES works."""
+    """A node class whose method raises NotOffered and whose interface is there; a subclass that overrides it works."""
     refuse = function("nodes", name)
-    members = {
-        "INPUT_TYPES": classmethod(refuse),
-        "RETURN_TYPES": (),
-        "FUNCTION": method,
-        "CATEGORY": "",
-        method: refuse,
+    members: dict[str, Any] = {"FUNCTION": method, method: refuse, "__module__": "nodes", "RETURN_TYPES": ()}
+    known = declared().get(name)
+    if known is None:
+        return type(name, (), {**members, "INPUT_TYPES": classmethod(refuse), "CATEGORY": ""})
+    members |= {
+        "INPUT_TYPES": classmethod(lambda _: known.inputs(attached().settings.folders)),
+        "RETURN_TYPES": tuple(known.output),
+        "CATEGORY": known.category,
     }
-    return type(name, (), {**members, "__module__": "nodes"})
+    if known.output_name != known.output:
+        members["RETURN_NAMES"] = tuple(known.output_name)
+    return type(name, (), members)

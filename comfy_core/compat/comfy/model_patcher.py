@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from comfy.patcher_extension import copy_nested_dicts
+from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP, copy_nested_dicts
 from comfy_core.offered.later import rest
 
 __getattr__ = rest(__name__)
