@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfy_core.errors import InputRefused
+from comfy_core.nodes import regex
 from tests.unit.comfy_core.bound_nodes import call, one
 
 FLAGS = {"case_insensitive": True, "multiline": False, "dotall": False}
@@ -67,6 +68,28 @@ def test_wrong_patterns_are_named_where_they_would_change_something() -> None:
     """Replacing by a wrong pattern, or by a group that is not there, is refused; extracting finds nothing."""
     with pytest.raises(InputRefused, match="not a regular expression"):
         call("RegexReplace", string="a", regex_pattern="(", replace="")
-    with pytest.raises(InputRefused, match="not a replacement"):
+    with pytest.raises(InputRefused, match="invalid group reference"):
         call("RegexReplace", string="a", regex_pattern="a", replace=r"\7")
     assert one("RegexExtract", string="a", regex_pattern="(", mode="First Match", **FLAGS, group_index=1) == ""
+
+
+def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """(a+)+b on thirty letters would take hours; it is refused when the patience is over, the thread is free."""
+    monkeypatch.setattr(regex, "PATIENCE_S", 0.5)
+    with pytest.raises(InputRefused, match="took longer"):
+        call("RegexReplace", string="a" * 40, regex_pattern="(a+)+b", replace="")
+
+
+def test_a_search_that_may_take_long_gives_what_a_short_one_gives() -> None:
+    """In a process of its own the result is the same, letters of all scripts and missing groups included."""
+    text = "größe=7; 数=八; empty=" + " " * 30
+    pattern = r"(\w+)=(\w+)?"
+    assert regex.may_take_long(pattern, text)
+    assert not regex.may_take_long(pattern, text[:20])
+    inputs = {"string": text, "regex_pattern": pattern, **FLAGS, "group_index": 2}
+    assert one("RegexExtract", mode="All Groups", **inputs) == "7\n八\n"
+    assert one("RegexExtract", mode="All Matches", **inputs) == "größe\n数\nempty"
+    assert one("RegexMatch", string=text, regex_pattern=pattern + "$", **FLAGS) is False
+    assert one("RegexReplace", string=text, regex_pattern=pattern, replace=r"\1:") == "größe:; 数:; empty:" + " " * 30
+    with pytest.raises(InputRefused, match="invalid group reference"):
+        call("RegexReplace", string=text, regex_pattern=pattern, replace=r"\7")
