@@ -101,7 +101,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 def as_masks(mask: torch.Tensor) -> torch.Tensor:
     """A MASK as [B, H, W]; one of [H, W] is a batch of one, further dimensions join the batch."""
-    return mask.reshape(-1, *mask.shape[-2:])
+    return mask.reshape(mask.shape[:-2].numel(), *mask.shape[-2:])
 
 
 def with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
