@@ -19,6 +19,8 @@ from comfy_core.graph.prompt import inputs_of, is_link
 
 Arguments = dict[str, list[Any]]
 MadeOf = Callable[[str], Made | None]
+HIDDEN = frozenset(("PROMPT", "DYNPROMPT", "UNIQUE_ID", "EXTRA_PNGINFO", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"))
+"""The kinds of hidden inputs there are. One of any other kind is a name that a prompt may give a value, unseen."""
 SHOWN_CHARACTERS = 500
 
 
@@ -30,16 +32,14 @@ class Surroundings:
     extra_data: Mapping[str, Any]
 
     def hidden(self, kind: str, node_id: str) -> Any:
-        """The value of a hidden input of this kind; None for a kind we do not have."""
+        """The value of a hidden input of this kind."""
         if kind == "PROMPT":
             return self.prompt.original_prompt
         if kind == "DYNPROMPT":
             return self.prompt
         if kind == "UNIQUE_ID":
             return node_id
-        if kind in ("EXTRA_PNGINFO", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"):
-            return self.extra_data.get(kind.lower())
-        return None
+        return self.extra_data.get(kind.lower())
 
 
 def gather(spec: NodeSpec, node_id: str, around: Surroundings, made: MadeOf, *, asking: bool = False) -> Arguments:
@@ -59,7 +59,7 @@ def gather(spec: NodeSpec, node_id: str, around: Surroundings, made: MadeOf, *, 
             arguments[name] = [value]
     if not spec.is_v3:
         for name, kind in spec.hidden.items():
-            if name not in arguments:
+            if name not in arguments and kind in HIDDEN:
                 arguments[name] = [around.hidden(kind, node_id)]
     return arguments
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.prompt import is_link
+from comfy_core.scope import present
 
 Signature = bytes
 
@@ -35,6 +36,9 @@ def sign(
     parts = [spec.class_type, _canonical(changed)]
     if spec.keeps_its_id:
         parts.append(f"id={node_id}")
+    directory = present()
+    if directory is not None and spec.is_output:  # what it shows are files in the prompt's own directory
+        parts.append(f"in={directory}")
     for name, value in sorted(given.items()):
         if is_link(value):
             source = signed(value[0])

@@ -220,11 +220,14 @@ class _Validation:
             return []
         known = {name: value for name, value in given.items() if name in spec.inputs}
         passed = {name: (None if name in linked else value) for name, value in known.items() if ask.covers(name)}
-        extra = {"input_types": linked} if "input_types" in ask.names else {}
+        if spec.input_is_list:
+            passed = {name: [value] for name, value in passed.items()}
+        if "input_types" in ask.names:
+            passed["input_types"] = linked
         known_now = {"UNIQUE_ID": node_id, "PROMPT": self._prompt}
         hidden = {kind.lower(): known_now[kind] for kind in spec.hidden.values() if kind in known_now}
         call = spec.cls.with_hidden(hidden).validate_inputs if spec.is_v3 else ask.call
-        answer = call(**passed, **extra)
+        answer = call(**passed)
         if inspect.isawaitable(answer):
             answer = await answer
         if answer is True:
