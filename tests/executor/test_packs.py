@@ -44,6 +44,9 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
         (own / folder).mkdir(parents=True)
     (own / "broken_syntax/__init__.py").write_text("def half(:\n")
     (own / "notes.txt").write_text("not a pack")
+    (own / "early_fails").mkdir()
+    (own / "early_fails/prestart_script.py").write_text("import sys\nsys.exit('not today')\n")
+    (own / "early_fails/__init__.py").write_text(NAMED.replace("PackNamed", "PackAfterwards"))
     (base / "named.py").write_text(NAMED)
     (base / "paths.yaml").write_text(json.dumps({"tests": {"custom_nodes": str(PACKS)}}))
     running = Executor(
@@ -80,7 +83,7 @@ async def test_every_pack_is_accounted_for(client: Client) -> None:
     """2.11 What loads is loaded, what cannot is reported by name with its reason, and nothing else is affected."""
     found = await reports(client)
     here = {path.stem if path.is_file() else path.name for path in PACKS.iterdir() if path.name != "__pycache__"}
-    assert set(found) == here | {"broken_syntax", "named"}
+    assert set(found) == here | {"broken_syntax", "early_fails", "named"}
     status = {name: report["status"] for name, report in found.items()}
     assert {name for name, word in status.items() if word in ("failed", "timed_out")} == BROKEN
     assert {name for name, word in status.items() if word == "skipped"} == SKIPPED
@@ -102,6 +105,8 @@ async def test_the_reason_of_a_failure_leads_to_its_place(client: Client) -> Non
     assert found["broken_syntax"]["reason"].startswith("SyntaxError")
     assert "took longer than 2 s" in found["hangs"]["reason"]
     assert 2 <= found["hangs"]["seconds"] < 10
+    assert found["early_fails"]["reason"].startswith("its prestart script failed: SystemExit: not today")
+    assert (found["early_fails"]["status"], found["early_fails"]["nodes"]) == ("loaded", ["PackAfterwards"])
 
 
 async def test_missing_requirements_are_named_and_nothing_is_installed(client: Client) -> None:
