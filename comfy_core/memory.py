@@ -141,9 +141,10 @@ class Memory:
             self._urgent = urgent
 
     def relieve(self, error: BaseException) -> bool:
-        """If this error says that memory ran out, make as much room as can be made; whether some was.
+        """If this error says that memory ran out, make as much room as can be made; whether to try again.
 
-        Models leave the device; main memory is cleared too unless the error says that it was the device's.
+        Models leave the device; main memory is cleared too unless the error says that it was the device's. What we
+        refused ourselves is worth another try only when room was made.
         """
         if not is_out_of_memory(error):
             return False
@@ -151,7 +152,8 @@ class Memory:
         with self._lock:
             moved = [held for held in self._idle("device") if self._offload(held)]
             dropped = [] if device_only and self._on_accelerator else self._drop_all("main")
-        return self.collect() > 0 or bool(moved or dropped)
+        self.collect()
+        return bool(moved or dropped) or not isinstance(error, OutOfMemory)
 
     def unload(self) -> None:
         """Drop every model that is not in use; one that has no file goes to main memory."""
@@ -161,14 +163,11 @@ class Memory:
                     self._offload(held)
         self.collect()
 
-    def collect(self) -> int:
-        """Give freed memory back to the device; the bytes that it got."""
+    def collect(self) -> None:
+        """Give freed memory back to the device."""
         gc.collect()
-        if self.device.type != "cuda":
-            return 0
-        before = torch.cuda.memory_reserved(self.device)
-        torch.cuda.empty_cache()
-        return before - torch.cuda.memory_reserved(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def reserve(self, count: int, what: str) -> None:
         """Raise OutOfMemory unless so many bytes of main memory are free, or are once idle models are dropped."""

@@ -111,7 +111,8 @@ def test_a_model_in_use_stays_even_when_room_is_short(tmp_path: Path) -> None:
     room = Room(tmp_path, device=1)
     with room.memory.use(room.load("a")), room.memory.use(room.load("b")):
         assert room.places() == {"a": "device", "b": "device"}
-        assert not room.memory.relieve(torch.OutOfMemoryError("no room"))
+        assert not room.memory.relieve(OutOfMemory("refused"))
+        assert room.places() == {"a": "device", "b": "device"}
 
 
 def test_a_full_main_memory_drops_models_which_are_read_again(tmp_path: Path) -> None:
@@ -176,15 +177,16 @@ def test_flags_say_how_long_models_stay(tmp_path: Path, keep: str, places: dict[
 
 
 def test_running_out_frees_and_says_whether_it_did(tmp_path: Path) -> None:
-    """The device's error offloads, main memory's drops; another error or an empty memory frees nothing."""
+    """The device's error offloads, main memory's drops; another error frees nothing, and is not worth another try."""
     room = Room(tmp_path, device=5)
     room.use("a")
     assert not room.memory.relieve(ValueError("x"))
     assert room.memory.relieve(torch.OutOfMemoryError("no room"))
     assert room.places() == {"a": "main"}
-    assert not room.memory.relieve(torch.OutOfMemoryError("no room"))
-    assert room.memory.relieve(MemoryError())
+    assert room.memory.relieve(OutOfMemory("refused"))
     assert room.places() == {}
+    assert not room.memory.relieve(OutOfMemory("refused"))  # nothing is left to be freed
+    assert room.memory.relieve(MemoryError())  # others may have let go of some
     only = Room(tmp_path, device=5, keep="only_on_device")
     only.use("a")
     assert only.memory.relieve(torch.OutOfMemoryError("no room"))
