@@ -24,7 +24,7 @@ def joined(kinds: list[Kind]) -> str:
 
 
 @comfytype(io_type="COMFY_MULTITYPED_V3")
-class MultiType(ComfyTypeI):
+class MultiType(ComfyTypeIO):
     """Any of several types."""
 
     class Input(slot.Input):
@@ -183,6 +183,7 @@ class Autogrow(ComfyTypeI):
         def _grown(self, number: int) -> slot.Input:
             one = copy(self.template_input)
             one.id = f"{one.id}{number}_${self.id}_ag$"
+            one.display_name = f"{one.display_name}{number}" if one.display_name else None
             one.optional = self.optional or one.optional or number > self.min
             if isinstance(one, slot.WidgetInput):
                 one.force_input = True

@@ -224,11 +224,11 @@ def test_any_type_differs_from_none() -> None:
 
 def test_an_input_grows_within_its_limits() -> None:
     """Copies of the template are numbered from 1; those beyond the least number are optional, widgets are sockets."""
-    grown = io.Autogrow.Input("g", template_input=io.Int.Input("n"), min=1, max=3)
+    grown = io.Autogrow.Input("g", template_input=io.Int.Input("n", display_name="N"), min=1, max=3)
     declared = io.Schema(node_id="N", inputs=[grown]).input_types()
     assert list(declared["required"]) == ["n1_$g_ag$"]
     assert list(declared["optional"]) == ["n2_$g_ag$", "n3_$g_ag$"]
-    assert declared["required"]["n1_$g_ag$"] == ("INT", {"forceInput": True})
+    assert declared["required"]["n1_$g_ag$"] == ("INT", {"forceInput": True, "display_name": "N1"})
 
 
 def test_each_call_has_its_hidden_values() -> None:
