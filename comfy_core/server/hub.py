@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import reprlib
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -196,7 +197,7 @@ class Hub:
             event, data, client_id = self._outbox.popleft()
             if event == STATUS and client_id is None and self._outbox and self._outbox[0][0] == STATUS:
                 continue  # a newer one comes at once
-            if isinstance(data, tuple):
+            if event == 0 and isinstance(data, tuple):
                 asyncio.get_running_loop().call_later(*data)
                 continue
             known = self._clients.get(client_id) if client_id is not None else None
@@ -221,7 +222,7 @@ def encode(event: str, data: Any) -> Message:
     message = {"type": event, "data": data}
     try:
         text = msgspec.json.encode(message, enc_hook=str)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - what nodes show may raise anything as it is made text
         text = _encode_odd(event, data)
     return WSMsgType.TEXT, text
 
@@ -230,8 +231,8 @@ def _encode_odd(event: str, data: Any) -> bytes:
     """What the fast way will not take: keys that are no texts, half characters, structures that hold themselves."""
     try:
         return dumps({"type": event, "data": data}).encode()
-    except (TypeError, ValueError, RecursionError):
-        return dumps({"type": event, "data": {"unreadable": repr(data)[:SHOWN_CHARACTERS]}}).encode()
+    except Exception:  # noqa: BLE001 - as above
+        return dumps({"type": event, "data": {"unreadable": reprlib.repr(data)[:SHOWN_CHARACTERS]}}).encode()
 
 
 def dumps(data: Any) -> str:
