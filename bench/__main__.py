@@ -8,10 +8,10 @@ from pathlib import Path
 
 import uvloop
 
-from bench import fleet
+from bench import fleet, leak
 from bench.table import Measure, save, show
 
-SUITES: dict[str, Callable[[], Awaitable[list[Measure]]]] = {"fleet": fleet.measures}
+SUITES: dict[str, Callable[[], Awaitable[list[Measure]]]] = {"fleet": fleet.measures, "leak": leak.measures}
 RESULT = Path("build/bench.json")
 
 

@@ -170,7 +170,8 @@ class History:
 
     def put(self, prompt_id: str, prompt: str, rest: dict[str, Any]) -> None:
         """Store an entry: its `prompt` as JSON, and what else it holds. The newest always stays, however large."""
-        text = f'{{"prompt": {prompt}, {dumps(rest)[1:]}'.encode()
+        more = dumps(rest)[1:-1]
+        text = f'{{"prompt": {prompt}{", " if more else ""}{more}}}'.encode()
         with self._lock:
             self._remove(prompt_id)
             self._entries[prompt_id] = text
