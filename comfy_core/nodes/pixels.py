@@ -30,7 +30,7 @@ MOST_CHANNELS = 4
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(IMAGE, MASK) of a file, right side up; all frames of the first one's size. Raises InputRefused."""
-    with _reading(source, name) as opened:
+    with reading(source, name) as opened:
         frames = list(_frames(opened))
     if not frames:
         raise InputRefused(f"{name} has no frames")
@@ -39,14 +39,14 @@ def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Ten
 
 def read_channel(source: Path | bytes, name: str, channel: str) -> torch.Tensor:
     """MASK [1, H, W] from one channel (red, green, blue, alpha) of a file's first frame; alpha turned round."""
-    with _reading(source, name) as opened:
+    with reading(source, name) as opened:
         picture = _plain(ImageOps.exif_transpose(opened)).convert("RGBA")
     values = torch.from_numpy(np.asarray(picture.getchannel(channel[0].upper()), dtype=np.float32) / 255.0)[None]
     return 1.0 - values if channel == "alpha" else values
 
 
 @contextmanager
-def _reading(source: Path | bytes, name: str) -> Iterator[Image.Image]:
+def reading(source: Path | bytes, name: str) -> Iterator[Image.Image]:
     """The file opened; whatever is wrong with it comes out as InputRefused."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:

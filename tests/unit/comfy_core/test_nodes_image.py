@@ -353,3 +353,27 @@ def test_noise_means_the_same_for_a_seed(nodes: Registry) -> None:
     assert not torch.equal(first, other)
     assert 0 <= first.min() <= first.max() <= 1
     assert torch.equal(call(nodes, "ImageAddNoise", image=image, seed=0, strength=0.0)[0], image)
+
+
+def test_a_folder_of_images_is_a_batch(nodes: Registry, tmp_path: Path) -> None:
+    """By name; the first decides the size, the others are cut or stretched to it, or refused."""
+    folder = tmp_path / "input/set/part"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (4, 2), (255, 0, 0)).save(folder / "a.png")
+    Image.new("RGB", (2, 4), (0, 0, 255)).save(folder / "b.png")
+    (folder / "a.txt").write_text("a caption")
+    cls: Any = nodes["LoadImageSetFromFolderNode"]
+    assert cls.INPUT_TYPES()["required"]["folder"][0] == ["set", "set/part"]
+    cut, stretched = (
+        call(nodes, "LoadImageSetFromFolderNode", folder="set/part", resize_method=method)[0]
+        for method in ("Crop", "Stretch")
+    )
+    assert cut[1, 0, :, 2].tolist() == [1, 1, 0, 0]
+    assert stretched[1, 0, :, 2].tolist() == [1, 1, 1, 1]
+    for name, method, reason in (
+        ("set/part", "None", "resize method"),
+        ("set", "Crop", "no image"),
+        ("..", "Crop", "outside"),
+    ):
+        with pytest.raises(InputRefused, match=reason):
+            call(nodes, "LoadImageSetFromFolderNode", folder=name, resize_method=method)
