@@ -357,7 +357,7 @@ class Webcam(ComfyTypeIO):
 
 
 def choices(options: list[str] | list[int] | type[Enum] | None) -> list[Any] | None:
-    """The list of choices; of an enumeration its values."""
+    """The choices as a list that is the input's own; of an enumeration its values."""
     if isinstance(options, type):
         return [member.value for member in options]
-    return options
+    return None if options is None else list(options)
