@@ -14,6 +14,8 @@ from aiohttp import hdrs, web
 from comfy_core.server.state import STATE
 
 PACKAGE = "comfyui_frontend_package"
+BESIDE = {"templates": "comfyui_workflow_templates", "docs": "comfyui_embedded_docs"}
+"""What the front end shows besides: the path it asks under, and the package that holds a folder of that name."""
 NEVER_STORED = {hdrs.CACHE_CONTROL: "no-cache", hdrs.PRAGMA: "no-cache", hdrs.EXPIRES: "0"}
 OWN_PAGE = """<!doctype html>
 <html lang="en">
@@ -36,12 +38,15 @@ def find(told: Path | None) -> Path | None:
     """The folder with the front end's files: the one that was told, else the installed package's, else none."""
     if told is not None:
         return told
-    spec = importlib.util.find_spec(PACKAGE)
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        folder = Path(place) / "static"
-        if (folder / "index.html").is_file():
-            return folder
-    return None
+    folder = _folder_of(PACKAGE, "static")
+    return folder if folder is not None and (folder / "index.html").is_file() else None
+
+
+def _folder_of(package: str, name: str) -> Path | None:
+    """A folder inside an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    return next((Path(place, name) for place in places if Path(place, name).is_dir()), None)
 
 
 async def index(request: web.Request) -> web.StreamResponse:
@@ -52,7 +57,18 @@ async def index(request: web.Request) -> web.StreamResponse:
     return web.Response(text=OWN_PAGE, content_type="text/html", headers=NEVER_STORED)
 
 
+async def no_templates(_: web.Request) -> web.Response:
+    """The list of example workflows where none are installed: the front end waits for it."""
+    return web.json_response([])
+
+
 def add_files(app: web.Application, root: Path | None) -> None:
     """Serve the front end's other files. Last of all routes, since it takes every path."""
+    for prefix, package in BESIDE.items():
+        folder = _folder_of(package, prefix)
+        if folder is not None:
+            app.router.add_static(f"/{prefix}", folder)
+        elif prefix == "templates":
+            app.router.add_get("/templates/index.json", no_templates)
     if root is not None:
         app.router.add_static("/", root, name="front_end")
