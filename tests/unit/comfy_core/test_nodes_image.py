@@ -377,3 +377,21 @@ def test_a_folder_of_images_is_a_batch(nodes: Registry, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputRefused, match=reason):
             call(nodes, "LoadImageSetFromFolderNode", folder=name, resize_method=method)
+
+
+def test_what_was_drawn_of_a_model_is_read(nodes: Registry, tmp_path: Path) -> None:
+    """Files by name, the camera as given, models found below 3d; a drawing that was not uploaded is said."""
+    (tmp_path / "input/3d/deep").mkdir(parents=True)
+    (tmp_path / "input/3d/deep/box.GLB").write_bytes(b"")
+    (tmp_path / "input/3d/readme.txt").write_bytes(b"")
+    Image.new("RGBA", (3, 2), (255, 0, 0, 0)).save(tmp_path / "temp/seen.png")
+    cls: Any = nodes["Load3D"]
+    assert cls.INPUT_TYPES()["required"]["model_file"][0] == ["3d/deep/box.GLB"]
+    drawn = dict.fromkeys(("image", "mask", "normal", "lineart"), "seen.png [temp]") | {"camera_info": {"x": 1}}
+    image, mask, path, normal, lineart, camera, video = call(nodes, "Load3D", model_file="m", image=drawn)
+    assert (image.shape, mask.min().item(), path, camera, video) == ((1, 2, 3, 3), 1, "m", {"x": 1}, None)
+    assert torch.equal(normal, lineart)
+    assert len(call(nodes, "Load3DAnimation", model_file="m", image=drawn)) == 6
+    with pytest.raises(InputRefused, match="normal is missing"):
+        call(nodes, "Load3D", model_file="m", image={**drawn, "normal": ""})
+    assert call(nodes, "Preview3D", model_file="m", camera_info={"x": 1}) == {"result": ["m", {"x": 1}]}
