@@ -82,12 +82,13 @@ total_ram = psutil.virtual_memory().total / devices.MIB
 total_vram = devices.total_of(get_torch_device()) / devices.MIB
 xpu_available = directml_enabled = False
 lowvram_available = True
-XFORMERS_IS_AVAILABLE = XFORMERS_ENABLED_VAE = ENABLE_PYTORCH_ATTENTION = False
+XFORMERS_IS_AVAILABLE = ENABLE_PYTORCH_ATTENTION = False
+XFORMERS_ENABLED_VAE = True
 XFORMERS_VERSION = ""
 FLOAT8_TYPES = list(devices.FLOAT8)
 FORCE_FP32 = PRIORITIZE_FP16 = SUPPORT_FP8_OPS = False
 DISABLE_SMART_MEMORY = bool(args.disable_smart_memory)
-EXTRA_RESERVED_VRAM = int((args.reserve_vram or 0) * GIB)
+EXTRA_RESERVED_VRAM = 400 * devices.MIB if args.reserve_vram is None else int(args.reserve_vram * GIB)
 NUM_STREAMS = 1
 STREAMS: dict[Any, Any] = {}
 current_loaded_models: list[Any] = []

@@ -28,7 +28,7 @@ class CallbacksMP:
     @classmethod
     def init_callbacks(cls) -> dict[str, dict[str, list[Function]]]:
         """No callback for any of them."""
-        return {step: {} for step in _steps(cls)}
+        return {}
 
 
 class WrappersMP:
@@ -45,11 +45,7 @@ class WrappersMP:
     @classmethod
     def init_wrappers(cls) -> dict[str, dict[str, list[Function]]]:
         """No wrapper around any of them."""
-        return {step: {} for step in _steps(cls)}
-
-
-def _steps(cls: type) -> list[str]:
-    return [value for name, value in vars(cls).items() if name.isupper()]
+        return {}
 
 
 def _add(kind: str, step: str, key: str | None, function: Function, options: Nested, in_model: bool) -> None:
@@ -184,14 +180,14 @@ def copy_nested_dicts(input_dict: Nested) -> Nested:
 
 
 def merge_nested_dicts(dict1: Nested, dict2: Nested, copy_dict1: bool = True) -> Nested:
-    """The second one laid over the first: mappings merged, lists joined, other values replaced."""
+    """The second one laid over the first: mappings merged, its lists before ours, other values replaced."""
     merged = copy_nested_dicts(dict1) if copy_dict1 else dict1
     for key, value in dict2.items():
         there = merged.get(key)
         if isinstance(value, dict):
             merged[key] = merge_nested_dicts(there if isinstance(there, dict) else {}, value, copy_dict1=False)
         elif isinstance(value, list) and isinstance(there, list):
-            merged[key] = there + value
+            merged[key] = value + there
         else:
             merged[key] = value
     return merged

@@ -41,10 +41,10 @@ def get_sigmas_vp(
 def get_sigmas_laplace(
     n: int, sigma_min: float, sigma_max: float, mu: float = 0.0, beta: float = 0.5, device: Any = "cpu"
 ) -> torch.Tensor:
-    """The quantiles of a Laplace distribution of log levels, within the two ends."""
+    """The quantiles of a Laplace distribution of log levels, within the two ends; no 0 at the end."""
     share = torch.linspace(0, 1, n, device=device)
     level = mu - beta * torch.sign(0.5 - share) * torch.log(1 - 2 * torch.abs(0.5 - share) + 1e-5)
-    return append_zero(torch.exp(level).clamp(min=sigma_min, max=sigma_max))
+    return torch.exp(level).clamp(min=sigma_min, max=sigma_max)
 
 
 def default_noise_sampler(x: torch.Tensor, seed: int | None = None) -> Callable[[Any, Any], torch.Tensor]:
