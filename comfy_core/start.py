@@ -71,8 +71,7 @@ async def serve(surface: Surface) -> None:
     """Let packs in, open the port once everything answers, and serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _end_on_signals(loop, stop)
     state = assemble(surface)
     state.hub.attach(loop, lambda: state.queue.remaining)
     JOURNAL.tell = state.hub.logged
@@ -80,6 +79,7 @@ async def serve(surface: Surface) -> None:
     surface.loop, surface.app = loop, open_app(state)
     if not await _unless(stop, load_all(surface)):
         return
+    _end_on_signals(loop, stop)  # a pack may have set handlers of its own
     state.worker.start()
     runner = await _listen(surface, surface.app)
     if not surface.settings.quick_test:
@@ -88,6 +88,11 @@ async def serve(surface: Surface) -> None:
         await site.stop()
     state.queue.interrupt()
     state.services.folders.wipe_temp()
+
+
+def _end_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
