@@ -86,6 +86,7 @@ async def enlarged(orchestrator: FakeOrchestrator, attempt: str, workflow: dict 
     assert event.failure is None, event.failure
     assert [(output.node_id, output.kind) for output in event.outputs] == [("5", "images")]
     assert event.timings is not None
+    assert event.timings.peak_bytes > 100_000_000  # what it says itself, or what the agent saw of a process
     known = next(iter(orchestrator.uploads.values()))  # the same picture again is not sent again
     return Image.open(io.BytesIO(orchestrator.uploads.get(event.outputs[0].file_id, known)))
 
