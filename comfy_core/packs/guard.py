@@ -1,12 +1,15 @@
 """Runs a pack's code so that it can fail or hang without taking the executor down. It knows no packs.
 
 The code runs in a thread of its own. When its time is up it is told to stop, by an exception that Python raises in it
-at its next step; a thread that waits inside a call for ever is left behind.
+at its next step; a thread that waits inside a call for ever is left behind. Code that only the main thread may run (it
+sets signal handlers, or starts tasks on the running loop) can be run there instead, with an alarm for a limit.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import signal
 import threading
 import traceback
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 STEPS_SHOWN = 4
+ONLY_THERE = ("only works in main thread", "no running event loop")
 T = TypeVar("T")
 
 
@@ -28,6 +32,11 @@ class NothingThere(Exception):
 
 class Failed(Exception):
     """The code raised; the text is the error and the last lines of its traceback."""
+
+    @property
+    def wants_main_thread(self) -> bool:
+        """Whether it failed for running beside the main thread."""
+        return any(words in str(self) for words in ONLY_THERE)
 
 
 def in_thread(work: Callable[[], T], name: str) -> tuple[threading.Thread, Future[T]]:
@@ -56,6 +65,38 @@ def within(seconds: float, work: Callable[[], T], name: str) -> T:
     except TimeoutError:
         stop(thread)
         raise
+
+
+async def soon(seconds: float, work: Callable[[], T], name: str) -> T:
+    """The same, for callers on a loop."""
+    thread, done = in_thread(work, name)
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.wrap_future(done)
+    except TimeoutError:
+        stop(thread)
+        raise
+
+
+def on_main_thread(seconds: float, work: Callable[[], T]) -> T:
+    """The work's result, like `within`, while everything else on this thread waits."""
+
+    def ring(*_: object) -> None:
+        raise GivenUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return work()
+    except GivenUp as error:
+        raise TimeoutError from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise Failed(told(error)) from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def stop(thread: threading.Thread) -> None:

@@ -21,7 +21,7 @@ import structlog
 from comfy_core.errors import NodeFault
 from comfy_core.packs.browser import web_folders
 from comfy_core.packs.find import Pack
-from comfy_core.packs.guard import Failed, NothingThere, in_thread, stop
+from comfy_core.packs.guard import Failed, NothingThere, on_main_thread, soon
 from comfy_core.packs.third import entry_nodes
 from comfy_core.surface import Surface
 
@@ -56,13 +56,9 @@ async def load(surface: Surface, pack: Pack, taken: frozenset[str]) -> None:
     report, timeout = pack.report, surface.settings.packs.timeout
     before = surface.additions.mark()
     started = time.monotonic()
-    thread, done = in_thread(lambda: _import(surface, pack), f"import {report.name}")
     try:
-        async with asyncio.timeout(timeout):
-            brought = await asyncio.wrap_future(done)
-        _add(surface, pack, brought, taken)
+        _add(surface, pack, await _brought_by(surface, pack), taken)
     except TimeoutError:
-        stop(thread)
         report.status = "timed_out"
         report.remark(f"its import took longer than {timeout:g} s and was given up")
     except Failed as error:
@@ -73,23 +69,31 @@ async def load(surface: Surface, pack: Pack, taken: frozenset[str]) -> None:
         report.remark(str(error))
     if report.status in ("failed", "timed_out"):
         surface.additions.back_to(before)
+        _forget(pack.module_name)
         log.warning("a node pack is not there", pack=report.name, path=report.path, reason=report.reason)
     elif report.reason or report.missing:
         log.warning("a node pack has remarks", pack=report.name, reason=report.reason, missing=report.missing)
     report.seconds = round(report.seconds + time.monotonic() - started, 3)
 
 
-def _import(surface: Surface, pack: Pack) -> Brought:
-    """In the pack's own thread: its module's code, and its entry point's where it has one."""
-    asyncio.set_event_loop(surface.loop)  # modules ask for a loop to post to while they are imported
+async def _brought_by(surface: Surface, pack: Pack) -> Brought:
+    """Import it beside the main thread; on it when it cannot be otherwise, as ComfyUI does always."""
+    timeout, name = surface.settings.packs.timeout, f"import {pack.report.name}"
+    before = surface.additions.mark()
     try:
-        module = import_file(pack.module_name, pack.entry)
-        return _brought(pack, module)
-    except NothingThere:
-        raise
-    except BaseException:
+        module = await soon(timeout, lambda: _beside(surface, pack), name)
+    except Failed as error:
+        if not error.wants_main_thread:
+            raise
+        surface.additions.back_to(before)
         _forget(pack.module_name)
-        raise
+        module = on_main_thread(timeout, lambda: import_file(pack.module_name, pack.entry))
+    return await soon(timeout, lambda: _brought(pack, module), name)
+
+
+def _beside(surface: Surface, pack: Pack) -> ModuleType:
+    asyncio.set_event_loop(surface.loop)  # modules ask for a loop to post to while they are imported
+    return import_file(pack.module_name, pack.entry)
 
 
 def import_file(name: str, path: Path) -> ModuleType:

@@ -393,3 +393,10 @@ async def test_packs_can_queue_prompts(client: Client) -> None:
     entry = (await client.get("/history/reached"))["reached"]
     assert entry["prompt"][0] == body["number"]
     assert entry["outputs"]["o"] == {"text": ["22"]}
+
+
+async def test_what_only_the_main_thread_may_do_is_done_there(client: Client) -> None:
+    """A pack that sets a signal handler and starts a task at import is there, once."""
+    assert await client.get("/on_main/done") == ["begun", True]
+    report = (await reports(client))["on_main"]
+    assert (report["status"], report["reason"]) == ("loaded", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from comfy_core.errors import NodeFault
 from comfy_core.packs import browser, requirements
 from comfy_core.packs.additions import Additions, add_routes
 from comfy_core.packs.find import Pack, find
-from comfy_core.packs.guard import Failed, GivenUp, in_thread, stop, within
+from comfy_core.packs.guard import Failed, GivenUp, in_thread, on_main_thread, stop, within
 from comfy_core.packs.third import entry_nodes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -158,6 +159,21 @@ def test_code_that_takes_too_long_is_stopped_at_its_next_step() -> None:
     assert not thread.is_alive()
     with pytest.raises(Failed, match=GivenUp.__name__):
         done.result(0)
+
+
+def test_the_main_thread_has_an_alarm() -> None:
+    """Code that has to run there is stopped as well, and what it raises comes back as text."""
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TimeoutError):
+        on_main_thread(0.05, threading.Event().wait)
+    with pytest.raises(Failed, match=r"^SystemExit"):
+        on_main_thread(5, sys.exit)
+    assert on_main_thread(5, lambda: 7) == 7
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    with pytest.raises(Failed) as caught:
+        within(5, lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN), "signals")
+    assert caught.value.wants_main_thread
 
 
 def test_routes_and_handlers_of_a_failed_pack_are_taken_back() -> None:
