@@ -17,7 +17,7 @@ from comfy_core.registry import Registry, Services
 HERE = Path(__file__).resolve().parent
 FACTS: dict[str, dict[str, Any]] = json.loads((HERE / "object_info_facts.json").read_text(encoding="utf-8"))
 RECORDED = HERE.parents[3] / "shared" / "samples" / "comfyui" / "get_object_info.json"
-FILE_INPUTS = {"model_name", "latent", "model_file"}
+FILE_INPUTS = {"model_name", "latent", "model_file", "folder"}
 """Inputs whose choices are the files that happen to be there."""
 OWN_WORDS = ("description", "output_tooltips")
 
