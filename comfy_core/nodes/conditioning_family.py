@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from comfy_core.errors import InputRefused
 from comfy_core.nodes.conditioning import Conditioning, with_values
 from comfy_core.nodes.latent import Latent
 from comfy_core.nodes.latent_empty import empty
@@ -15,6 +16,9 @@ from comfy_core.v3 import io
 
 FLUX = "advanced/conditioning/flux"
 METHODS = ["offset", "index", "uxo/uno"]
+VIEWS = ("front", "left", "back", "right")
+SLOWEST = 10000.0
+"""The wavelength of the slowest sine, as Vaswani et al. 2017 have it."""
 
 
 def _one(
@@ -258,6 +262,88 @@ class unCLIPConditioning(BuiltIn):  # noqa: N801 - the name in workflows
         return ([[tokens, {**own, key: [*own.get(key, ()), seen]}] for tokens, own in conditioning],)
 
 
+class LTXVCropGuides(BuiltIn, io.ComfyNode):
+    """Without the frames that guided the sampling, which stand at the end of the latent."""
+
+    PYTHON_MODULE = "comfy_extras.nodes_lt"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="LTXVCropGuides",
+            category="conditioning/video_models",
+            inputs=[*_pair(), io.Latent.Input("latent")],
+            outputs=[*_pair_out(), io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(cls, positive: Conditioning, negative: Conditioning, latent: Latent) -> io.NodeOutput:
+        """As many as there are different times among the guides' positions; the positions are forgotten."""
+        samples, mask = latent["samples"], latent.get("noise_mask")
+        if mask is None:
+            mask = torch.ones((samples.shape[0], 1, samples.shape[2], 1, 1))
+        places = next((own["keyframe_idxs"] for _, own in positive if own.get("keyframe_idxs") is not None), None)
+        if places is None:
+            return io.NodeOutput(positive, negative, {"samples": samples, "noise_mask": mask})
+        kept = max(samples.shape[2] - len(set(places[:, 0].flatten().tolist())), 0)
+        cropped = {"samples": samples[:, :, :kept].clone(), "noise_mask": mask[:, :, :kept].clone()}
+        forgotten: dict[str, Any] = {"keyframe_idxs": None}
+        return io.NodeOutput(with_values(positive, **forgotten), with_values(negative, **forgotten), cropped)
+
+
+class Hunyuan3Dv2Conditioning(BuiltIn):
+    """A picture for a model that makes shapes."""
+
+    CATEGORY = "conditioning/video_models"
+    PYTHON_MODULE = "comfy_extras.nodes_hunyuan3d"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("positive", "negative")
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {"required": {"clip_vision_output": ("CLIP_VISION_OUTPUT",)}}
+
+    def encode(self, clip_vision_output: Any) -> tuple[Conditioning, Conditioning]:
+        """Its tokens, and zeros."""
+        tokens = clip_vision_output.last_hidden_state
+        return [[tokens, {}]], [[torch.zeros_like(tokens), {}]]
+
+
+class Hunyuan3Dv2ConditioningMultiView(BuiltIn):
+    """Pictures from up to four sides for a model that makes shapes."""
+
+    CATEGORY = "conditioning/video_models"
+    PYTHON_MODULE = "comfy_extras.nodes_hunyuan3d"
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("positive", "negative")
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """Inputs."""
+        return {"required": {}, "optional": dict.fromkeys(VIEWS, ("CLIP_VISION_OUTPUT",))}
+
+    def encode(
+        self, front: Any = None, left: Any = None, back: Any = None, right: Any = None
+    ) -> tuple[Conditioning, Conditioning]:
+        """The tokens of each, with the number of its side added as sines and cosines. Raises InputRefused for none."""
+        given = [(turn, view) for turn, view in enumerate((front, left, back, right)) if view is not None]
+        if not given:
+            raise InputRefused("at least one view is needed")
+        tokens = torch.cat([_turned(view.last_hidden_state, turn) for turn, view in given], dim=1)
+        return [[tokens, {}]], [[torch.zeros_like(tokens), {}]]
+
+
+def _turned(tokens: torch.Tensor, turn: int) -> torch.Tensor:
+    half = tokens.shape[-1] // 2
+    angles = turn / SLOWEST ** (torch.arange(half, dtype=torch.float32) / half)
+    wave = torch.cat((angles.sin(), angles.cos())).to(tokens)
+    return tokens + torch.nn.functional.pad(wave, (0, tokens.shape[-1] - 2 * half))
+
+
 NODES: tuple[type[BuiltIn], ...] = (
     FluxGuidance,
     FluxDisableGuidance,
@@ -268,4 +354,7 @@ NODES: tuple[type[BuiltIn], ...] = (
     SD_4XUpscale_Conditioning,
     HunyuanRefinerLatent,
     unCLIPConditioning,
+    LTXVCropGuides,
+    Hunyuan3Dv2Conditioning,
+    Hunyuan3Dv2ConditioningMultiView,
 )

@@ -131,3 +131,27 @@ def test_noise_is_what_the_seed_and_the_batch_index_say() -> None:
     none = one("DisableNoise")
     assert none.seed == 0
     assert not none.generate_noise(latent).any()
+
+
+def test_guides_are_cut_off_the_end_of_a_video() -> None:
+    """Two different times among the positions are two frames less; without guides all frames stay, all to be made."""
+    places = torch.tensor([[[0.0, 0.0, 8.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]])
+    inputs = {"negative": conditioning(), "latent": {"samples": counting(1, 1, 5, 1, 1)}}
+    positive, negative, latent = call("LTXVCropGuides", positive=conditioning(keyframe_idxs=places), **inputs)
+    assert latent["samples"].flatten().tolist() == [0, 1, 2]
+    assert tuple(latent["noise_mask"].shape) == (1, 1, 3, 1, 1)
+    assert positive[0][1] == negative[0][1] == {"keyframe_idxs": None}
+    assert call("LTXVCropGuides", positive=conditioning(), **inputs)[2]["samples"].shape[2] == 5
+
+
+def test_views_of_a_shape_are_told_apart() -> None:
+    """The front adds cos 0, each other side its own waves; no view at all is refused."""
+
+    class Seen:
+        last_hidden_state = torch.zeros(1, 1, 2)
+
+    positive, negative = call("Hunyuan3Dv2ConditioningMultiView", front=Seen(), back=Seen())
+    assert positive[0][0][0].tolist() == [[0, 1], [pytest.approx(math.sin(2)), pytest.approx(math.cos(2))]]
+    assert not negative[0][0].any()
+    with pytest.raises(InputRefused, match="at least one"):
+        call("Hunyuan3Dv2ConditioningMultiView")
