@@ -5,6 +5,7 @@ A queue item is the tuple (number, prompt id, prompt, extra data, ids of the out
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,13 @@ QueueItem = tuple[float, str, dict[str, Any], dict[str, Any], list[str]]
 
 
 class PackQueue:
-    """ComfyUI's names over the executor's queue, history and worker."""
+    """ComfyUI's names over the executor's queue, history and worker.
+
+    mutex: packs hold it while they look at the queue twice; the executor does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.mutex = threading.RLock()
 
     @property
     def currently_running(self) -> dict[int, QueueItem]:
@@ -84,6 +91,10 @@ class PackQueue:
         """Ask for `unload_models` or `free_memory` after the present prompt; other flags mean nothing here."""
         wanted = bool(data)
         attached().worker.free(wanted and name == "unload_models", wanted and name == "free_memory")
+
+    def get_flags(self, reset: bool = True) -> dict[str, Any]:
+        """Flags go to the worker at once: none are ever left here."""
+        return {}
 
 
 def _item(shown: Sequence[Any]) -> QueueItem:

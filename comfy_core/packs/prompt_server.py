@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from importlib import import_module
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -68,6 +69,13 @@ class PromptServer:
     def address(self) -> str:
         """The first address it listens on."""
         return next(iter(attached().settings.network.hosts), "127.0.0.1")
+
+    @property
+    def web_root(self) -> str:
+        """The folder of the front end's files; empty where there is none."""
+        front_end = import_module("comfy_core.server.frontend")  # torch comes with it: not in prestart scripts
+        found = front_end.find(attached().settings.network.front_end)
+        return "" if found is None else str(found)
 
     @property
     def number(self) -> int:

@@ -251,6 +251,8 @@ async def test_routes_of_packs_answer(client: Client, executor: Executor) -> Non
     assert (about["same"], about["port"], about["loop"]) == (True, executor.port, True)
     assert client.client_id in about["sockets"]
     assert about["queue"] == [0, 0, 0]
+    assert (about["address"], about["web root"]) == ("127.0.0.1", True)
+    assert about["info"] == {"exec_info": {"queue_remaining": 0}}
     for path, status in {
         "/own_static/note.txt": 200,
         "/own_routes/direct": 200,
@@ -371,6 +373,14 @@ async def test_node_classes_can_be_added_at_any_time(client: Client) -> None:
     assert {"value": 1, "max": 3, "prompt_id": entry["prompt"][1], "node": "f"} in [
         m["data"] for m in heard if m["type"] == "progress"
     ]
+
+
+async def test_packs_can_stop_the_run(client: Client) -> None:
+    """3.2 interrupt_processing and before_node_execution: the run is interrupted, not failed, and the next one runs."""
+    entry, heard = await client.run({"w": n("PackWhere", stop=True), "o": n("PackShow", value=["w", 0])})
+    assert next(m["data"]["node_id"] for m in heard if m["type"] == "execution_interrupted") == "w"
+    assert entry["status"]["completed"] is False
+    assert await text_of(client, {"w": n("PackWhere", stop=False)}, "w") == ["w True"]
 
 
 async def test_what_needs_models_says_so_when_it_is_called(client: Client) -> None:

@@ -35,6 +35,9 @@ async def about(request):
             "queue": [len(running), len(pending), one.prompt_queue.get_tasks_remaining()],
             "history": sorted(one.prompt_queue.get_history()),
             "number": one.number,
+            "address": one.address,
+            "web root": os.path.isdir(one.web_root) or one.web_root == "",
+            "info": one.get_queue_info(),
         }
     )
 

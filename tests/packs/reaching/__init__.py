@@ -39,6 +39,13 @@ class PackWhere:
     CATEGORY = "pack/reaching"
 
     def tell(self, stop):
+        if stop:
+            nodes.interrupt_processing()
+            nodes.interrupt_processing(False)
+            nodes.before_node_execution()
+            nodes.interrupt_processing()
+            nodes.before_node_execution()
+            raise AssertionError("it was to stop")
         here = get_executing_context()
         get_progress_state().update_progress(here.node_id, 1, 3)
         return (f"{here.node_id} {PromptServer.instance.last_prompt_id == here.prompt_id}", ExecutionBlocker(None))
