@@ -106,6 +106,7 @@ def set_up(level: str = "INFO", to_stdout: bool = False) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(lowest, logging.WARNING), handlers=[_ToStructlog()], force=True)
     logging.captureWarnings(capture=True)

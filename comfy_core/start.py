@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import ssl
@@ -80,6 +81,8 @@ async def serve(surface: Surface) -> None:
     if not await _unless(stop, load_all(surface)):
         return
     _end_on_signals(loop, stop)  # a pack may have set handlers of its own
+    gc.collect()
+    gc.freeze()  # torch and the node classes stay: no collection need look at them again
     state.worker.start()
     runner = await _listen(surface, surface.app)
     if not surface.settings.quick_test:

@@ -128,15 +128,30 @@ def is_picture(name: str) -> bool:
 
 
 class SaveImage(BuiltIn):
-    """PNG files in the output folder, with the workflow inside."""
+    """PNG files in the output folder, with the workflow inside.
+
+    Node packs inherit from this class and set `type`, `prefix_append` and `compress_level` on themselves, as they do on
+    ComfyUI's. They set `output_dir` too; where files go follows from `type`, since each run may have its own folders.
+    """
 
     DISPLAY_NAME = "Save Image"
     CATEGORY = "image"
-    RETURN_TYPES = ()
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
     FUNCTION = "save_images"
     OUTPUT_NODE = True
-    KIND: ClassVar[str] = "output"
-    COMPRESS: ClassVar[int] = COMPRESSION
+
+    type = "output"
+    prefix_append = ""
+    compress_level = COMPRESSION
+
+    @property
+    def output_dir(self) -> str:
+        """The folder that files go to now."""
+        return str(self.services.folders.of_kind(self.type))
+
+    @output_dir.setter
+    def output_dir(self, folder: str) -> None:
+        """Setting it changes nothing."""
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
@@ -155,27 +170,27 @@ class SaveImage(BuiltIn):
     ) -> dict[str, Any]:
         """Write each frame as <prefix>_<counter>_.png."""
         pictures = to_pictures(images)
-        root = self.services.folders.of_kind(self.KIND)
+        root = self.services.folders.of_kind(self.type)
         root.mkdir(parents=True, exist_ok=True)
-        place = place_for(filename_prefix, root, images.shape[2], images.shape[1])
+        place = place_for(filename_prefix + self.prefix_append, root, images.shape[2], images.shape[1])
         chunks = png_metadata(prompt, extra_pnginfo) if self.services.metadata else None
         saved = []
         for index, picture in enumerate(pictures):
             name, path = place.next(index)
-            picture.save(path, pnginfo=chunks, compress_level=self.COMPRESS)
-            saved.append({"filename": name, "subfolder": place.subfolder, "type": self.KIND})
+            picture.save(path, pnginfo=chunks, compress_level=self.compress_level)
+            saved.append({"filename": name, "subfolder": place.subfolder, "type": self.type})
         return {"ui": {"images": saved}}
 
 
 class PreviewImage(SaveImage):
-    """PNG files in the temp folder."""
+    """PNG files in the temp folder, under a prefix of the node's own."""
 
     DISPLAY_NAME = "Preview Image"
-    KIND = "temp"
-    COMPRESS = QUICK_COMPRESSION
 
     def __init__(self) -> None:
-        self._prefix = "ComfyUI_temp_" + "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
+        self.type = "temp"
+        self.prefix_append = "_temp_" + "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
+        self.compress_level = QUICK_COMPRESSION
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
@@ -184,16 +199,6 @@ class PreviewImage(SaveImage):
             "required": {"images": ("IMAGE",)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
-
-    def save_images(
-        self,
-        images: torch.Tensor,
-        filename_prefix: str = "",
-        prompt: Any = None,
-        extra_pnginfo: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Write each frame under this node's own prefix."""
-        return super().save_images(images, filename_prefix + self._prefix, prompt, extra_pnginfo)
 
 
 class MaskPreview(PreviewImage):
@@ -204,7 +209,10 @@ class MaskPreview(PreviewImage):
     CATEGORY = "mask"
     PYTHON_MODULE = "comfy_extras.nodes_mask"
     FUNCTION = "execute"
-    COMPRESS = COMPRESSION
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compress_level = COMPRESSION
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
@@ -217,7 +225,7 @@ class MaskPreview(PreviewImage):
     def execute(
         self,
         mask: torch.Tensor,
-        filename_prefix: str = "",
+        filename_prefix: str = "ComfyUI",
         prompt: Any = None,
         extra_pnginfo: dict[str, Any] | None = None,
     ) -> dict[str, Any]:

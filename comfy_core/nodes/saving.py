@@ -12,6 +12,10 @@ from comfy_core.errors import InputRefused
 from comfy_core.folders import inside
 
 COUNTER = re.compile(r"_(\d+)_?\.[^.]*$")
+REMEMBERED_AT_MOST = 1000
+_remembered: dict[tuple[str, str], tuple[int, int]] = {}
+"""(folder, stem) -> time of change of the folder when we left it, in ns, and the next counter: good while nobody else
+has changed the folder, so that a folder of thousands of files is not read for each new one."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,15 @@ class Place:
         name = f"{self.stem.replace('%batch_num%', str(batch_index))}_{self.counter:05}_.{ending}"
         self.counter += 1
         return name, self.folder / name
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Everything is written: remember the counter."""
+        if len(_remembered) >= REMEMBERED_AT_MOST:
+            _remembered.clear()
+        _remembered[(str(self.folder), self.stem)] = (self.folder.stat().st_mtime_ns, self.counter)
 
 
 def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place:
@@ -47,6 +60,8 @@ def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place
 
 
 def _fill(prefix: str, width: int, height: int) -> str:
+    if "%" not in prefix:
+        return prefix
     now = datetime.now().astimezone()
     tokens = {
         "width": str(width),
@@ -62,6 +77,9 @@ def _fill(prefix: str, width: int, height: int) -> str:
 
 
 def _next_counter(folder: Path, stem: str) -> int:
+    known = _remembered.get((str(folder), stem))
+    if known is not None and known[0] == folder.stat().st_mtime_ns:
+        return known[1]
     start = f"{stem}_"
     with os.scandir(folder) as entries:
         taken = [
