@@ -9,6 +9,8 @@ from aiohttp import web
 from comfy_core.server.hub import dumps
 from comfy_core.server.state import STATE, read_object
 
+LONGEST_NUMBER = 18
+
 
 async def get_queue(request: web.Request) -> web.Response:
     """Running and waiting prompts."""
@@ -58,6 +60,6 @@ def _whole(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
-    if not text.removeprefix("-").isdecimal():
+    if not text.removeprefix("-").isdecimal() or len(text) > LONGEST_NUMBER:
         raise web.HTTPBadRequest(text=f"{name} is not a whole number")
     return int(text)

@@ -5,6 +5,7 @@ Headers are added as an answer is about to be sent, so that refusals have them t
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 from collections.abc import Awaitable, Callable
 from urllib.parse import SplitResult, urlsplit
@@ -29,7 +30,7 @@ PACKED = {"application/json", "text/plain"}
 def middlewares(cors_origin: str | None, compress: bool) -> list[Middleware]:
     """The rules in the order in which they are asked."""
     first = _options if cors_origin else _origin_guard
-    return [first, _size_guard, _pack] if compress else [first, _size_guard]
+    return [first, _size_guard, _name_guard, *([_pack] if compress else [])]
 
 
 def signs(cors_origin: str | None) -> list[Sign]:
@@ -81,6 +82,17 @@ async def _size_guard(request: web.Request, handler: Handler) -> web.StreamRespo
     if request.content_length is not None and request.content_length > most:
         raise too_large(most, request.content_length)
     return await handler(request)
+
+
+@web.middleware
+async def _name_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """There is no file of a name that no file system takes, wherever it was looked for."""
+    try:
+        return await handler(request)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise web.HTTPNotFound from error
 
 
 def too_large(most: int, actual: int) -> web.HTTPRequestEntityTooLarge:
