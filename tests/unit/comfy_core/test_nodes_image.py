@@ -395,3 +395,23 @@ def test_what_was_drawn_of_a_model_is_read(nodes: Registry, tmp_path: Path) -> N
     with pytest.raises(InputRefused, match="normal is missing"):
         call(nodes, "Load3D", model_file="m", image={**drawn, "normal": ""})
     assert call(nodes, "Preview3D", model_file="m", camera_info={"x": 1}) == {"result": ["m", {"x": 1}]}
+
+
+def test_packs_inherit_from_the_saving_nodes(nodes: Registry, tmp_path: Path) -> None:
+    """The way packs do it: their own type, prefix and compression, set in their constructor without ours."""
+    base: Any = nodes["SaveImage"]
+
+    class Own(base):
+        def __init__(self) -> None:
+            self.output_dir = "/elsewhere"
+            self.type = "temp"
+            self.prefix_append = "_own"
+            self.compress_level = 0
+
+    image = torch.zeros(1, 20, 30, 3)
+    shown = Own().save_images(image, "a/b")["ui"]["images"]
+    assert shown == [{"filename": "b_own_00001_.png", "subfolder": "a", "type": "temp"}]
+    assert (tmp_path / "temp/a/b_own_00001_.png").stat().st_size > 30 * 20 * 3
+    assert Own().output_dir == str(tmp_path / "temp")
+    preview = nodes["PreviewImage"]().save_images(image, filename_prefix="pack/")["ui"]["images"][0]
+    assert (preview["subfolder"], preview["filename"][:6], preview["type"]) == ("pack", "_temp_", "temp")
