@@ -181,7 +181,7 @@ def to_rate(waveform: torch.Tensor, old: int, new: int) -> torch.Tensor:
     """
     if old < 1 or new < 1:
         raise InputRefused(f"sound cannot be taken from {old} to {new} Hz")
-    if old == new:
+    if old == new or not waveform.shape[-1]:
         return waveform
     step, phases = old // math.gcd(old, new), new // math.gcd(old, new)
     length = math.ceil(waveform.shape[-1] * phases / step)

@@ -76,6 +76,8 @@ class RecordAudio(BuiltIn):
 
     def load(self, audio: str) -> tuple[Audio]:
         """The file's first sound track."""
+        if not isinstance(audio, str):
+            raise InputRefused("the recording is given by the name of its file")
         return (sound.read_sound(self.services.folders.find_annotated(audio), audio),)
 
 

@@ -64,10 +64,11 @@ class KarrasScheduler(Schedule):
         return {"required": {**_between(), "rho": _number(7.0, 100.0)}}
 
     def get_sigmas(self, steps: int, sigma_max: float, sigma_min: float, rho: float) -> tuple[torch.Tensor]:
-        """Raises InputRefused for rho 0."""
-        if rho == 0:
-            raise InputRefused("rho must not be 0")
-        high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+        """Raises InputRefused for a rho whose root is no number."""
+        try:
+            high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+        except (ZeroDivisionError, OverflowError) as error:
+            raise InputRefused(f"rho {rho:g} is too small for sigma_max {sigma_max:g}") from error
         return (ending_in_zero((high + torch.linspace(0, 1, steps) * (low - high)) ** rho),)
 
 

@@ -94,6 +94,8 @@ def test_schedules_that_have_no_values_are_refused() -> None:
     """No root of degree 0, no logarithm of 0, no table of that name, no first value of nothing."""
     with pytest.raises(InputRefused, match="rho"):
         call("KarrasScheduler", steps=3, sigma_max=1.0, sigma_min=0.1, rho=0.0)
+    with pytest.raises(InputRefused, match="too small"):
+        call("KarrasScheduler", steps=3, sigma_max=5000.0, sigma_min=0.1, rho=0.01)
     with pytest.raises(InputRefused, match="above 0"):
         call("ExponentialScheduler", steps=3, sigma_max=1.0, sigma_min=0.0)
     with pytest.raises(InputRefused, match="no schedule"):

@@ -107,6 +107,15 @@ def test_sound_of_a_rate_that_a_codec_lacks_is_resampled(registry: Registry, bas
     assert read_sound(mp3, "")["sample_rate"] == 48000
 
 
+def test_silence_of_no_length_is_a_file_of_no_length(registry: Registry, base: Path) -> None:
+    """No format fails on it; what it holds is no sound."""
+    nothing = one("EmptyAudio", duration=0.0, sample_rate=44100, channels=2)
+    for name, inputs in (("SaveAudio", {}), ("SaveAudioOpus", {"quality": "64k"}), ("SaveAudioMP3", {"quality": "V0"})):
+        path = save(registry, base, name, audio=nothing, filename_prefix="nothing", **inputs)
+        with pytest.raises(InputRefused):
+            read_sound(path, path.name)
+
+
 @pytest.mark.parametrize(("old", "new"), [(44100, 48000), (48000, 44100), (16000, 44100), (44100, 16000)])
 def test_resampling_keeps_a_tone(old: int, new: int) -> None:
     """A sine well below both limits is the same sine at the other rate, away from the ends."""
