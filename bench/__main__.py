@@ -8,10 +8,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import fleet, leak
+from bench import executor, fleet, leak
 from bench.table import Measure, save, show
 
-SUITES: dict[str, Callable[[], Awaitable[list[Measure]]]] = {"fleet": fleet.measures, "leak": leak.measures}
+SUITES: dict[str, Callable[[], Awaitable[list[Measure]]]] = {
+    "fleet": fleet.measures,
+    "executor": executor.measures,
+    "leak": leak.measures,
+}
 RESULT = Path("build/bench.json")
 
 

@@ -28,19 +28,20 @@ Graph = dict[str, Any]
 
 def images(seed: int) -> Graph:
     """An image inverted again and again, and shown."""
-    graph: Graph = {"0": _node("EmptyImage", width=64, height=64, batch_size=1, color=seed)}
-    graph |= {str(i): _node("ImageInvert", image=[str(i - 1), 0]) for i in range(1, LENGTH)}
-    return graph | {"out": _node("PreviewImage", images=[str(LENGTH - 1), 0])}
+    graph: Graph = {"0": node("EmptyImage", width=64, height=64, batch_size=1, color=seed)}
+    graph |= {str(i): node("ImageInvert", image=[str(i - 1), 0]) for i in range(1, LENGTH)}
+    return graph | {"out": node("PreviewImage", images=[str(LENGTH - 1), 0])}
 
 
 def numbers(seed: int) -> Graph:
     """A number handed on, and shown."""
-    graph: Graph = {"0": _node("PrimitiveInt", value=seed)}
-    graph |= {str(i): _node("PrimitiveInt", value=[str(i - 1), 0]) for i in range(1, LENGTH)}
-    return graph | {"out": _node("PreviewAny", source=[str(LENGTH - 1), 0])}
+    graph: Graph = {"0": node("PrimitiveInt", value=seed)}
+    graph |= {str(i): node("PrimitiveInt", value=[str(i - 1), 0]) for i in range(1, LENGTH)}
+    return graph | {"out": node("PreviewAny", source=[str(LENGTH - 1), 0])}
 
 
-def _node(class_type: str, **inputs: Any) -> Graph:
+def node(class_type: str, **inputs: Any) -> Graph:
+    """One node of a graph."""
     return {"class_type": class_type, "inputs": inputs}
 
 
