@@ -13,15 +13,8 @@ from aiohttp import WSMsgType, web
 
 SOCKETS: dict[str, web.WebSocketResponse] = {}
 STEPS = [
-    "execution_start",
-    "execution_cached",
-    "executing",
-    "executing",
-    "executed",
-    "progress_state",
-    "execution_success",
-    "status",
-    "executing",
+    *("execution_start", "execution_cached", "executing", "executing", "executed"),
+    *("progress_state", "execution_success", "status", "executing"),
 ]
 
 
