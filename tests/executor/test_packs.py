@@ -52,7 +52,7 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     running = Executor(
         base,
         *("--extra-model-paths-config", str(base / "paths.yaml"), "--custom-nodes", str(base / "named.py")),
-        *("--pack-import-timeout", "2"),
+        *("--pack-import-timeout", "5"),
     )
     yield running
     if running.process.poll() is None:
@@ -103,8 +103,8 @@ async def test_the_reason_of_a_failure_leads_to_its_place(client: Client) -> Non
     assert "comfy_core" not in reason
     assert found["leaves"]["reason"].startswith("SystemExit: 3")
     assert found["broken_syntax"]["reason"].startswith("SyntaxError")
-    assert "took longer than 2 s" in found["hangs"]["reason"]
-    assert 2 <= found["hangs"]["seconds"] < 10
+    assert "took longer than 5 s" in found["hangs"]["reason"]
+    assert 5 <= found["hangs"]["seconds"] < 30
     assert found["early_fails"]["reason"].startswith("its prestart script failed: SystemExit: not today")
     assert (found["early_fails"]["status"], found["early_fails"]["nodes"]) == ("loaded", ["PackAfterwards"])
 
