@@ -33,7 +33,7 @@ from machine_agent.config import Config
 from machine_agent.executor import Executor
 from machine_agent.identity import Identity
 from machine_agent.inputs import Inputs
-from machine_agent.inventory import Inspector, find_gpus
+from machine_agent.inventory import Inspector, find_gpus, visible
 from machine_agent.launch import Server
 from machine_agent.link import Link
 from machine_agent.process import ExecutorProcess, ProcessSettings, Recycling
@@ -191,7 +191,8 @@ async def run_agent(config: Config, identity: Identity) -> None:
     """Run an agent with these settings until SIGTERM or SIGINT."""
     leave, hurry = asyncio.Event(), asyncio.Event()
     async with _signals(leave, hurry), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        await Agent(config, identity, session, await find_gpus()).run(leave, hurry)
+        gpus = visible(await find_gpus(), config.visible_devices)
+        await Agent(config, identity, session, gpus).run(leave, hurry)
 
 
 @contextlib.asynccontextmanager

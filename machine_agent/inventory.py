@@ -55,6 +55,15 @@ def parse_gpus(answer: str) -> list[Gpu]:
     return gpus
 
 
+def visible(gpus: list[Gpu], devices: list[str] | None) -> list[Gpu]:
+    """Those of the devices that CUDA_VISIBLE_DEVICES leaves (None: it is not set); named by UUID, as many as it has."""
+    if devices is None:
+        return gpus
+    if all(device.isdecimal() for device in devices):
+        return [gpus[int(device)] for device in devices if int(device) < len(gpus)]
+    return gpus[: len(devices)]
+
+
 def bare(gpus: list[Gpu]) -> Inventory:
     """The inventory before an executor has answered and models were looked at."""
     devices = gpus or [Gpu(name=platform.processor() or platform.machine() or "CPU", kind="cpu")]

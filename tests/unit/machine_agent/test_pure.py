@@ -13,7 +13,7 @@ from machine_agent.backoff import Backoff
 from machine_agent.comfy import preview_of
 from machine_agent.config import parse
 from machine_agent.identity import Identity, load, save
-from machine_agent.inventory import parse_gpus
+from machine_agent.inventory import parse_gpus, visible
 from machine_agent.launch import COMFY_CORE, Program
 from machine_agent.progress import Tracker
 from machine_agent.uploads import made_by
@@ -131,6 +131,15 @@ def test_gpu_lines() -> None:
         Gpu("NVIDIA H100 80GB HBM3", "cuda", 81559 * 1024 * 1024),
         Gpu("NVIDIA GB10", "cuda", 0),
     ]
+
+
+def test_devices_that_may_be_used() -> None:
+    """All, those that CUDA_VISIBLE_DEVICES numbers in its order, as many as it names, or none."""
+    gpus = [Gpu(name) for name in "abc"]
+    assert visible(gpus, None) == gpus
+    assert [gpu.name for gpu in visible(gpus, ["2", "0", "9"])] == ["c", "a"]
+    assert len(visible(gpus, ["GPU-1f", "GPU-2e"])) == 2
+    assert visible(gpus, []) == []
 
 
 def test_backoff() -> None:
