@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from comfy_core.errors import InputRefused
 from comfy_core.server.rules import too_large
@@ -45,6 +46,9 @@ async def receive_form(request: web.Request, folder: Path) -> Upload:
     upload = Upload()
     try:
         await _parts(request, upload, folder)
+    except HttpProcessingError as error:
+        upload.discard()
+        raise InputRefused("a part of the form has headers that are none") from error
     except BaseException:
         upload.discard()
         raise

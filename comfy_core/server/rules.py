@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,7 +31,7 @@ PACKED = {"application/json", "text/plain"}
 def middlewares(cors_origin: str | None, compress: bool) -> list[Middleware]:
     """The rules in the order in which they are asked."""
     first = _options if cors_origin else _origin_guard
-    return [first, _size_guard, _name_guard, *([_pack] if compress else [])]
+    return [first, _size_guard, _nonsense_guard, *([_pack] if compress else [])]
 
 
 def signs(cors_origin: str | None) -> list[Sign]:
@@ -85,10 +86,12 @@ async def _size_guard(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 @web.middleware
-async def _name_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """There is no file of a name that no file system takes, wherever it was looked for."""
+async def _nonsense_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """There is no file of a name that no file system takes; a body that cannot be unpacked is a bad request."""
     try:
         return await handler(request)
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise web.HTTPBadRequest(text="The body cannot be read") from error
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

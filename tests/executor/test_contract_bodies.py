@@ -46,6 +46,23 @@ async def test_bodies_of_every_kind_are_answered(client: Client, route: str) -> 
     assert (await client.get("/prompt"))["exec_info"]["queue_remaining"] >= 0
 
 
+@pytest.mark.parametrize("route", ["/prompt", "/userdata/packed.txt", "/settings"])
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+async def test_bodies_that_cannot_be_unpacked_are_refused(client: Client, route: str, packing: str) -> None:
+    """1: a body that is not packed as it says is a bad request."""
+    headers = {"Content-Encoding": packing, "Connection": "close"}
+    async with client.session.post(client.url + route, data=b"not packed at all", headers=headers) as answer:
+        assert answer.status == 400
+
+
+async def test_parts_with_broken_headers_are_refused(client: Client) -> None:
+    """1.3: a NUL in the name that a form gives its file is a bad request."""
+    body = b'--X\r\nContent-Disposition: form-data; name="image"; filename="a\x00b.png"\r\n\r\nabc\r\n--X--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=X"}
+    async with client.session.post(f"{client.url}/upload/image", data=body, headers=headers) as answer:
+        assert answer.status == 400
+
+
 async def test_charsets_nobody_knows_are_refused(client: Client) -> None:
     """1: a body in an unknown encoding is a bad request."""
     headers = {"Content-Type": "application/json; charset=klingon"}
