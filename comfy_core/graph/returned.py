@@ -32,19 +32,18 @@ def read(spec: NodeSpec, answer: Any) -> Returned:
     if isinstance(answer, NodeOutput):
         return _of_v3(spec, answer)
     if isinstance(answer, dict):
-        blank = () if "expand" in answer else (None,) * len(spec.returns)
-        return Returned(_spread(spec, answer.get("result", blank)), answer.get("ui"), answer.get("expand"))
+        return Returned(_spread(spec, answer.get("result", ())), answer.get("ui"), answer.get("expand"))
     if isinstance(answer, tuple | list | ExecutionBlocker):
         return Returned(_spread(spec, answer))
     if answer is None:
-        return Returned((None,) * len(spec.returns))
+        return Returned(())
     if hasattr(answer, "__getitem__"):
         return Returned(answer)
     raise NodeFault(f"{spec.class_type} returned {type(answer).__name__}, not a tuple or dict")
 
 
 def _of_v3(spec: NodeSpec, answer: NodeOutput) -> Returned:
-    values: Any = answer.args or (None,) * len(spec.returns)
+    values: Any = answer.args
     if answer.block_execution is not None:
         values = ExecutionBlocker(answer.block_execution)
     shown = answer.ui.as_dict() if hasattr(answer.ui, "as_dict") else answer.ui
@@ -68,18 +67,19 @@ def shown(returned: list[Returned]) -> dict[str, Any] | None:
 def merge(spec: NodeSpec, returned: list[Returned], made: Callable[[str], Made | None]) -> Made:
     """Results of all calls as lists per output; links into graphs that were added become what came over them.
 
-    Raises NodeFault when a call returned too few results.
+    An output that a call returned nothing for is None, as packs that declare one too many rely on.
     """
     values: list[list[Any]] = [[] for _ in spec.returns]
     for one in returned:
-        if len(one.values) < len(values):
-            raise NodeFault(f"{spec.class_type} returned {len(one.values)} results, it declares {len(values)}")
         for slot, several in enumerate(spec.output_is_list[: len(values)]):
             values[slot].extend(_values(one, slot, several, made))
     return Made(values, shown(returned))
 
 
 def _values(one: Returned, slot: int, several: bool, made: Callable[[str], Made | None]) -> Iterator[Any]:
+    if slot >= len(one.values):
+        yield None
+        return
     value = one.values[slot]
     if one.expand is not None and is_link(value):
         source = made(value[0])
