@@ -119,6 +119,11 @@ class ResultCache:
         while old and keeping.available() < keeping.headroom * ENOUGH:
             del self._entries[old.pop()[0]]
 
+    def drop_idle(self) -> None:
+        """Memory ran out: keep only what the present prompt uses."""
+        for signature in [signature for signature, entry in self._entries.items() if entry.used != self._prompts]:
+            del self._entries[signature]
+
     def _use(self, signature: Signature) -> _Entry:
         entry = self._entries[signature]
         entry.used = self._prompts

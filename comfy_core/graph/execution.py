@@ -26,6 +26,7 @@ from comfy_core.graph.call import (
     shown_inputs,
     wanted_lazily,
 )
+from comfy_core.graph.expansion import take_in
 from comfy_core.graph.knowledge import Knowledge
 from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.order import RunOrder
@@ -219,6 +220,7 @@ class Execution:
         except Exception as error:
             if not self._kept.relieve(error):
                 raise
+        self._kept.cache.drop_idle()
         return method(**passed)
 
     def _blocked(self, node_id: str, block: ExecutionBlocker) -> ExecutionBlocker:
@@ -237,7 +239,7 @@ class Execution:
 
     async def _expand(self, node_id: str, returned: list[Returned]) -> None:
         """Take in the nodes that were returned; the node is done when those its results come from are."""
-        added = self._add_nodes(node_id, returned)
+        added = take_in(self._prompt, self._kept.library, node_id, returned)
         new = set(added)
         await self._knows.learn([one for one in self._knows.with_ancestors(added) if one in new])
         self._take_cached(added)
@@ -254,21 +256,6 @@ class Execution:
         if shows is not None:
             self._watcher.executed(node_id, shows)
         self._order.require(node_id, sources, eager)
-
-    def _add_nodes(self, node_id: str, returned: list[Returned]) -> list[str]:
-        added: list[str] = []
-        for one in returned:
-            for new, node in (one.expand or {}).items():
-                class_type = node.get("class_type") if isinstance(node, dict) else None
-                if class_type not in self._kept.library:
-                    raise GraphFault(f"an expansion adds node {new} of class {class_type}, which does not exist")
-                shown_as = node.get("override_display_id") or node_id
-                self._prompt.add_ephemeral_node(new, node, node_id, shown_as)
-                added.append(new)
-            for source in links_into([one]):
-                if source not in self._prompt:
-                    raise GraphFault(f"an expansion's result is linked to node {source}, which does not exist")
-        return added
 
     async def _wait_parked(self) -> None:
         tasks = {task for parked in self._parked.values() for task in parked.tasks if not task.done()}
