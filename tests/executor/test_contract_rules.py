@@ -7,12 +7,14 @@ import gzip
 import io
 import ssl
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.executor.process import Executor, n
@@ -20,7 +22,7 @@ from tests.executor.process import Executor, n
 pytestmark = pytest.mark.anyio
 ORIGIN = "https://pages.example"
 MIB = 1024 * 1024
-GOODBYE_TURNS = 50
+GOODBYE_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,13 @@ async def session(guarded: Executor) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(ssl=trust)
     async with aiohttp.ClientSession(guarded.url, connector=connector) as made:
         yield made
-    for _ in range(GOODBYE_TURNS):  # sockets under TLS are let go of some turns of the loop after they are closed
-        await asyncio.sleep(0)
+    until = time.monotonic() + GOODBYE_S
+    while _open_sockets(guarded.port) and time.monotonic() < until:
+        await asyncio.sleep(0.002)  # sockets under TLS are let go of some turns of the loop after they are closed
+
+
+def _open_sockets(port: int) -> bool:
+    return any(one.raddr and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
 
 
 async def test_tls_serves_sockets_too(session: aiohttp.ClientSession) -> None:
