@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from comfy_core.graph.dynamic import DynamicPrompt
+from comfy_core.graph.problem import in_words
 from comfy_core.graph.run import Failure, Result
 from comfy_core.queue import Item
 from comfy_core.usage import Peaks
@@ -134,11 +135,11 @@ class Reporter:
 
     def _error(self, failure: Failure, out_of_memory: bool) -> dict[str, Any]:
         return {
-            "exception_message": f"{failure.error}\n{OUT_OF_MEMORY_TIP if out_of_memory else ''}",
+            "exception_message": f"{in_words(failure.error)}\n{OUT_OF_MEMORY_TIP if out_of_memory else ''}",
             "exception_type": failure.exception_type,
             "traceback": failure.traceback,
             "current_inputs": failure.current_inputs,
-            "current_outputs": list(self._item.prompt),
+            "current_outputs": list(self._prompt),
         }
 
     def _keep(self, event: str, data: dict[str, Any], broadcast: bool = False) -> None:

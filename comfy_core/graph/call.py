@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_core.errors import GraphFault, NodeFault
+from comfy_core.errors import GraphFault
 from comfy_core.graph.blocker import ExecutionBlocker
 from comfy_core.graph.cache import Made
 from comfy_core.graph.dynamic import DynamicPrompt
 from comfy_core.graph.node import NodeSpec
+from comfy_core.graph.problem import in_words
 from comfy_core.graph.prompt import inputs_of, is_link
 
 Arguments = dict[str, list[Any]]
@@ -71,9 +72,9 @@ def _linked(name: str, link: list[Any], made: MadeOf, *, absent: bool) -> list[A
         return [None]
     if upstream is None:
         raise GraphFault(f"input {name} is linked to node {source}, which has no results")
-    if not 0 <= slot < len(upstream.values):
+    if slot < 0:
         raise GraphFault(f"input {name} is linked to output {slot} of node {source}, which it does not have")
-    return upstream.values[slot]
+    return upstream.values[slot] if slot < len(upstream.values) else [None]
 
 
 def hidden_values(spec: NodeSpec, node_id: str, around: Surroundings) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def blocker_in(spec: NodeSpec, passed: Mapping[str, Any]) -> ExecutionBlocker | 
 
 
 async def wanted_lazily(spec: NodeSpec, ask: Any, arguments: Arguments) -> list[str]:
-    """Names of the inputs the node asks for, over all its calls. Raises NodeFault when it answers no list."""
+    """Names of the inputs the node asks for, over all its calls; an answer that is no list of names asks for none."""
     names: dict[str, None] = {}
     for passed in calls(spec, arguments):
         if blocker_in(spec, passed) is not None:
@@ -114,10 +115,8 @@ async def wanted_lazily(spec: NodeSpec, ask: Any, arguments: Arguments) -> list[
         answer = ask(**passed)
         if inspect.isawaitable(answer):
             answer = await answer
-        if answer is None:
-            continue
         if not isinstance(answer, Iterable) or isinstance(answer, str):
-            raise NodeFault(f"check_lazy_status of {spec.class_type} returned {type(answer).__name__}, not a list")
+            continue
         names.update(dict.fromkeys(name for name in answer if isinstance(name, str)))
     return list(names)
 
@@ -136,13 +135,15 @@ async def fingerprint(spec: NodeSpec, given: Mapping[str, Any]) -> Any:
     try:
         answer = ask(**arguments)
         return await answer if inspect.isawaitable(answer) else answer
-    except Exception:  # noqa: BLE001 - a node class's own code; a result that cannot be vouched for is made anew
+    except (Exception, SystemExit):  # noqa: BLE001 - a node class's own code; a result that cannot be vouched for is made anew
         return float("nan")
 
 
 def shown_inputs(arguments: Arguments) -> dict[str, list[Any]]:
     """The arguments as an error report carries them: plain values as they are, others as shortened text."""
     return {
-        name: [value if isinstance(value, int | float | bool) else str(value)[:SHOWN_CHARACTERS] for value in values]
+        name: [
+            value if isinstance(value, int | float | bool) else in_words(value)[:SHOWN_CHARACTERS] for value in values
+        ]
         for name, values in arguments.items()
     }

@@ -24,6 +24,8 @@ class DynamicPrompt(Mapping[str, Any]):
         self._added: dict[str, Any] = {}
         self._parents: dict[str, str] = {}
         self._shown_as: dict[str, str] = {}
+        self._real: dict[str, str] = {}
+        self._depths: dict[str, int] = {}
 
     def __getitem__(self, node_id: str) -> Any:
         return self.get_node(node_id)
@@ -58,21 +60,34 @@ class DynamicPrompt(Mapping[str, Any]):
         self._added[node_id] = node
         self._parents[node_id] = parent_id
         self._shown_as[node_id] = display_id
+        self._real[node_id] = self.get_real_node_id(parent_id)
+        self._depths[node_id] = self.depth(parent_id) + 1
+
+    @property
+    def added(self) -> int:
+        """How many nodes expansions have added."""
+        return len(self._added)
+
+    def depth(self, node_id: str) -> int:
+        """How many expansions lie between the client's graph and this node; 0 for a node the client sent."""
+        return self._depths.get(node_id, 0)
 
     def get_real_node_id(self, node_id: str) -> str:
         """The node of the client's graph this one comes from."""
-        while node_id in self._parents:
-            node_id = self._parents[node_id]
-        return node_id
+        return self._real.get(node_id, node_id)
 
     def get_parent_node_id(self, node_id: str) -> str | None:
         """The node whose expansion made this one; None for a node the client sent."""
         return self._parents.get(node_id)
 
     def get_display_node_id(self, node_id: str) -> str:
-        """The node that shows for this one; displays of displays are followed up."""
-        while node_id in self._shown_as:
+        """The node that shows for this one; displays of displays are followed up, circles to where they close."""
+        passed: dict[str, None] = {}
+        while node_id in self._shown_as and node_id not in passed:
+            passed[node_id] = None
             node_id = self._shown_as[node_id]
+        for one in passed:  # so that the next time the way is short, however deep the node lies
+            self._shown_as[one] = node_id
         return node_id
 
     def all_node_ids(self) -> set[str]:

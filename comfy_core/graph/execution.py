@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,24 @@ from comfy_core.graph.run import Failure, Kept, Result, Run, Watcher
 from comfy_core.progress import Scope, scope, stop_if_asked
 
 PARKED_POLL_S = 0.1
+ABANDON_S = 1.0
 CYCLE_SHOWN = 20
 CYCLE_ERROR = "graph.DependencyCycleError"
 
 
 class DependencyCycle(GraphFault):
     """Nodes wait for each other."""
+
+
+class _Left(Exception):
+    """A task asked for the end of the process; an event loop would take that at its word."""
+
+
+async def _contained(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise _Left from error
 
 
 @dataclass(slots=True)
@@ -65,6 +77,12 @@ class _Parked:
     def collected(self) -> list[Any]:
         """The answers, tasks replaced by their results. Raises what a task raised."""
         return [answer.result() if isinstance(answer, asyncio.Future) else answer for answer in self.answers]
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    """Look at how an abandoned task ended, so that nothing is logged about it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Execution:
@@ -158,7 +176,7 @@ class Execution:
                 return
             arguments = gather(spec, node_id, self._around, self._made.get)
             await self._call(node_id, spec, arguments)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's
+        except BaseException as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's
             self._fail(node_id, arguments, error)
         finally:
             scope.reset(token)
@@ -204,7 +222,7 @@ class Execution:
             if index:
                 scope.set(self._scope(node_id, index))
             answer = self._invoke(method, passed)
-            answers.append(asyncio.ensure_future(answer) if inspect.isawaitable(answer) else answer)
+            answers.append(asyncio.ensure_future(_contained(answer)) if inspect.isawaitable(answer) else answer)
         parked = _Parked(spec, arguments, answers)
         if parked.tasks:
             await asyncio.sleep(0)
@@ -275,14 +293,16 @@ class Execution:
     async def _guarded(self, node_id: str, parked: _Parked) -> None:
         try:
             await self._answered(node_id, parked.spec, parked.collected())
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's
+        except BaseException as error:  # noqa: BLE001 - the edge to node code: any error becomes the run's
             self._fail(node_id, parked.arguments, error)
 
     async def _abandon(self) -> None:
         left = [task for parked in self._parked.values() for task in parked.tasks]
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+            task.add_done_callback(_heard)
+        if left:  # one that will not be cancelled goes on by itself: the next prompt does not wait for it
+            await asyncio.wait(left, timeout=ABANDON_S)
 
     def _finish(self, node_id: str, made: Made) -> None:
         again = self._expanded.get(node_id)
@@ -312,6 +332,8 @@ class Execution:
         return self._prompt.get_display_node_id(node_id)
 
     def _fail(self, node_id: str, arguments: Arguments, error: BaseException) -> None:
+        if isinstance(error, _Left) and error.__cause__ is not None:
+            error = error.__cause__
         real = self._prompt.get_real_node_id(node_id)
         kind = CYCLE_ERROR if isinstance(error, DependencyCycle) else type_name(error)
         self._result.status = "interrupted" if isinstance(error, Interrupted) else "error"

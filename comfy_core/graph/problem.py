@@ -81,9 +81,9 @@ def refused_by_node(name: str, answer: Any) -> Problem:
     return _problem("custom_validation_failed", "Custom validation failed for node", details, {"input_name": name})
 
 
-def exception_details(error: Exception, lines: list[str]) -> dict[str, Any]:
+def exception_details(error: BaseException, lines: list[str]) -> dict[str, Any]:
     """An exception as validation errors carry it."""
-    return {"message": str(error), "type": type_name(error), "traceback": lines}
+    return {"message": in_words(error), "type": type_name(error), "traceback": lines}
 
 
 def from_exception(raised: dict[str, Any]) -> Problem:
@@ -117,3 +117,11 @@ def type_name(error: BaseException) -> str:
     """The exception's class, qualified by its module unless it is a builtin."""
     cls = type(error)
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def in_words(value: object) -> str:
+    """A value as text; its type's name when it cannot be put into words."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a value or error of a node pack's own; a report about it must not fail
+        return type(value).__name__

@@ -32,14 +32,20 @@ def read(spec: NodeSpec, answer: Any) -> Returned:
     if isinstance(answer, NodeOutput):
         return _of_v3(spec, answer)
     if isinstance(answer, dict):
-        return Returned(_spread(spec, answer.get("result", ())), answer.get("ui"), answer.get("expand"))
-    if isinstance(answer, tuple | list | ExecutionBlocker):
-        return Returned(_spread(spec, answer))
+        return Returned(_spread(spec, answer.get("result", ())), _ui(spec, answer.get("ui")), answer.get("expand"))
     if answer is None:
         return Returned(())
-    if hasattr(answer, "__getitem__"):
+    if isinstance(answer, tuple | list | ExecutionBlocker):
+        return Returned(_spread(spec, answer))
+    if hasattr(answer, "__getitem__") and hasattr(answer, "__len__"):
         return Returned(answer)
     raise NodeFault(f"{spec.class_type} returned {type(answer).__name__}, not a tuple or dict")
+
+
+def _ui(spec: NodeSpec, ui: Any) -> dict[str, Any] | None:
+    if ui is None or isinstance(ui, dict):
+        return ui
+    raise NodeFault(f"{spec.class_type} shows a {type(ui).__name__}, not a dict of lists")
 
 
 def _of_v3(spec: NodeSpec, answer: NodeOutput) -> Returned:
@@ -47,7 +53,7 @@ def _of_v3(spec: NodeSpec, answer: NodeOutput) -> Returned:
     if answer.block_execution is not None:
         values = ExecutionBlocker(answer.block_execution)
     shown = answer.ui.as_dict() if hasattr(answer.ui, "as_dict") else answer.ui
-    return Returned(_spread(spec, values), shown, answer.expand)
+    return Returned(_spread(spec, values), _ui(spec, shown), answer.expand)
 
 
 def _spread(spec: NodeSpec, values: Any) -> Any:

@@ -16,6 +16,7 @@ from comfy_core.graph.prompt import is_link
 from comfy_core.scope import present
 
 Signature = bytes
+PIECES_AT_MOST = 1_000_000
 
 
 class Unsigned(Exception):
@@ -51,12 +52,17 @@ def sign(
 
 
 def _canonical(value: Any) -> str:
-    """Text that differs whenever the value does; containers are flattened without recursion."""
+    """Text that differs whenever the value does; containers are flattened without recursion.
+
+    Raises Unsigned for what has no such text, and for a value without end, such as a list that holds itself.
+    """
     if isinstance(value, str | int | float) or value is None:
         return _scalar(value)
     out: list[str] = []
     todo: list[Any] = [value]
     while todo:
+        if len(out) + len(todo) > PIECES_AT_MOST:
+            raise Unsigned
         item = todo.pop()
         if isinstance(item, _Mark):
             out.append(item)

@@ -145,14 +145,14 @@ class _Validation:
         node_id = visit.node_id
         try:
             problems = await self._check(node_id)
-        except Exception as error:  # noqa: BLE001 - node classes are foreign code; it becomes the node's error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - node classes are foreign code; it becomes their error
             problems = [self._exception(visit, error)]
         known = self._checked.get(node_id)
         if known is not None:
             problems = known.problems + problems
         self._checked[node_id] = _Checked(problems, self._blamed(node_id, problems))
 
-    def _exception(self, visit: _Visit, error: Exception) -> Problem:
+    def _exception(self, visit: _Visit, error: BaseException) -> Problem:
         lines = traceback.format_tb(error.__traceback__)
         if visit.reached_by is None:
             return from_exception(exception_details(error, lines))
