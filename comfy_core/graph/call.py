@@ -60,7 +60,7 @@ def gather(spec: NodeSpec, node_id: str, around: Surroundings, made: MadeOf, *, 
             arguments[name] = [value]
     if not spec.is_v3:
         for name, kind in spec.hidden.items():
-            if name not in arguments and kind in HIDDEN:
+            if name not in arguments and isinstance(kind, str) and kind in HIDDEN:
                 arguments[name] = [around.hidden(kind, node_id)]
     return arguments
 
