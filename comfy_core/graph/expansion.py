@@ -65,6 +65,4 @@ def _check_links(prompt: DynamicPrompt, added: list[str], results: list[str]) ->
     for new in added:
         for value in prompt[new]["inputs"].values():
             if is_link(value) and value[0] not in prompt:
-                raise NodeNotFoundError(
-                    f"input {name} of added node {new} is linked to {value[0]}, which does not exist"
-                )
+                raise NodeNotFoundError(f"added node {new} is linked to node {value[0]}, which does not exist")
