@@ -21,6 +21,7 @@ from comfy_core.usage import Peaks
 
 PROGRESS_EVERY_S = 0.05
 NODES_NAMED = 2_000
+ROOM_FOR_NAMES = 200_000
 WHOSE = ("node_id", "prompt_id", "display_node_id", "parent_node_id", "real_node_id")
 OUT_OF_MEMORY_TIP = "Memory ran out: try smaller images or batches, or a machine with more memory."
 
@@ -185,5 +186,15 @@ class Reporter:
         with self._lock:
             self._dirty = False
         states = self._states.copy()
-        nodes = dict(islice(states.items(), max(len(states) - NODES_NAMED, 0), None))
-        self._send("progress_state", {"prompt_id": self._item.prompt_id, "nodes": nodes})
+        self._send("progress_state", {"prompt_id": self._item.prompt_id, "nodes": _newest(states)})
+
+
+def _newest(states: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """As many of the newest as a message holds; ids of nodes deep within expansions are thousands of letters long."""
+    room, named = ROOM_FOR_NAMES, 0
+    for node_id in islice(reversed(states), NODES_NAMED):
+        room -= len(node_id)
+        if room < 0:
+            break
+        named += 1
+    return dict(islice(states.items(), len(states) - named, None))
