@@ -55,7 +55,7 @@ class NodeSpec:
     class_type: str
     cls: Any
     inputs: dict[str, InputSpec]
-    hidden: dict[str, str]
+    hidden: dict[str, Any]
     declared: dict[str, Any] = field(repr=False)
 
     @cached_property
