@@ -30,6 +30,8 @@ Place = Literal["device", "main", "dropped"]
 
 LEFT_FREE = GIB // 4
 """Bytes of main memory no single tensor may eat into."""
+SMALL = 8 << 20
+"""Bytes that are always taken to fit."""
 
 
 class Weights(Protocol):
@@ -313,8 +315,11 @@ def measured(model: Weights) -> int:
 def require(count: int, what: str) -> None:
     """Raise OutOfMemory unless `count` bytes of main memory can be had: a refusal in place of a killed process.
 
-    Within a run models that are not in use are dropped first.
+    Within a run models that are not in use are dropped first. What is small is always taken to fit: to ask the kernel
+    takes longer than to make it.
     """
+    if count < SMALL:
+        return
     (_present.get() or _EVERYWHERE).reserve(count, what)
 
 

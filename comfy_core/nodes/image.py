@@ -172,13 +172,13 @@ class SaveImage(BuiltIn):
         pictures = to_pictures(images)
         root = self.services.folders.of_kind(self.type)
         root.mkdir(parents=True, exist_ok=True)
-        place = place_for(filename_prefix + self.prefix_append, root, images.shape[2], images.shape[1])
         chunks = png_metadata(prompt, extra_pnginfo) if self.services.metadata else None
         saved = []
-        for index, picture in enumerate(pictures):
-            name, path = place.next(index)
-            picture.save(path, pnginfo=chunks, compress_level=self.compress_level)
-            saved.append({"filename": name, "subfolder": place.subfolder, "type": self.type})
+        with place_for(filename_prefix + self.prefix_append, root, images.shape[2], images.shape[1]) as place:
+            for index, picture in enumerate(pictures):
+                name, path = place.next(index)
+                picture.save(path, "PNG", pnginfo=chunks, compress_level=self.compress_level)
+                saved.append({"filename": name, "subfolder": place.subfolder, "type": self.type})
         return {"ui": {"images": saved}}
 
 

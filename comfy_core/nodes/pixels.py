@@ -126,7 +126,7 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
 def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
     """What is not a number comes out black."""
     for frame in images:
-        values = np.clip(np.nan_to_num(frame.cpu().float().numpy() * 255.0), 0, 255).astype(np.uint8)
+        values = (frame.cpu().float() * 255.0).nan_to_num_(0.0).clamp_(0, 255).to(torch.uint8).numpy()
         yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
 
 

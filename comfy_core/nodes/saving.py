@@ -46,8 +46,9 @@ class Place:
 def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place:
     """Find the place of a prefix, making its folder. Raises InputRefused when it leads out of root."""
     filled = _fill(prefix, width, height)
-    wanted = inside(root, filled)
-    if filled.endswith("/") or wanted == root.resolve():
+    home = root.resolve()
+    wanted = inside(home, filled)
+    if filled.endswith("/") or wanted == home:
         folder, stem = wanted, ""
     else:
         folder, stem = wanted.parent, wanted.name
@@ -55,7 +56,7 @@ def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputRefused(f"cannot save under the prefix {prefix[:200]!r}: {error.strerror}") from error
-    subfolder = folder.relative_to(root.resolve()).as_posix()
+    subfolder = folder.relative_to(home).as_posix()
     return Place(folder, stem, "" if subfolder == "." else subfolder, _next_counter(folder, stem))
 
 
