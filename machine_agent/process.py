@@ -183,6 +183,8 @@ class ExecutorProcess:
         """Keep an executor running until cancelled, then end it."""
         backoff = Backoff(first=0.2, cap=5.0)
         clock = asyncio.get_running_loop()
+        # Once only: a run whose executor died may still be uploading from its directory.
+        await asyncio.to_thread(_drop_directories, self._place(0))
         while True:
             started = clock.time()
             await self._life()
@@ -226,10 +228,10 @@ class ExecutorProcess:
             self._ended = f"the executor ended with status {code}"
 
     async def _start(self) -> asyncio.subprocess.Process:
-        told, port = self._settings, _free_port()
-        place = Place(port, told.home, told.models, told.threads, told.device is not None)
+        port = _free_port()
+        place = self._place(port)
         await asyncio.to_thread(_make_folders, place)
-        command = told.program.command(place)
+        command = self._settings.program.command(place)
         with self._open_log() as log:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-I", leash.__file__, *command.arguments],
@@ -247,6 +249,10 @@ class ExecutorProcess:
         self.url = f"http://127.0.0.1:{port}"
         self.generation += 1
         return process
+
+    def _place(self, port: int) -> Place:
+        told = self._settings
+        return Place(port, told.home, told.models, told.threads, told.device is not None)
 
     def _environment(self) -> dict[str, str]:
         threads = str(self._settings.threads)
@@ -298,13 +304,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _make_folders(place: Place) -> None:
-    """Every folder there, and none of the directories of runs that an earlier life left behind."""
+def _drop_directories(place: Place) -> None:
+    """Take away the directories of runs that an earlier agent left behind."""
     received, made, temporary = place.folders
     for root in (received, made, temporary / "temp"):
         for left in root.glob(f"{_DIRECTORY}*"):
             shutil.rmtree(left, ignore_errors=True)
-    for folder in (received, made, temporary, place.models):
+
+
+def _make_folders(place: Place) -> None:
+    for folder in (*place.folders, place.models):
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -94,7 +94,7 @@ class Uploader:
         try:
             size, sha256 = await asyncio.to_thread(_measure, path)
         except OSError as error:
-            raise AttemptFailed.because("upload_failed", f"output {name!r} cannot be read: {error}") from error
+            raise _unreadable(name, error) from error
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         request = GrantRequest(job.attempt_id, name, content_type, size, sha256)
         backoff = Backoff()
@@ -137,9 +137,17 @@ class Uploader:
     async def _put(self, url: str, headers: dict[str, str], path: Path) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
         address = urljoin(f"{self._url}/", url)
-        with await asyncio.to_thread(path.open, "rb") as file:
+        try:
+            opened = await asyncio.to_thread(path.open, "rb")
+        except OSError as error:
+            raise _unreadable(path.name, error) from error  # no later try brings it back
+        with opened as file:
             async with self._session.put(address, data=file, headers=headers, timeout=timeout) as response:
                 _check(response.status, await response.read())
+
+
+def _unreadable(name: str, error: OSError) -> AttemptFailed:
+    return AttemptFailed.because("upload_failed", f"output {name!r} cannot be read: {error}")
 
 
 def _check(status: int, answer: bytes) -> None:

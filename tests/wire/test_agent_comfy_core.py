@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from drivers.wire import AttemptId, InventoryChanged, JobFile, Progress, Stop
-from tests.wire.agent_process import AgentProcess, job
+from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +114,39 @@ async def test_stop_and_crash(orchestrator: FakeOrchestrator, agent: AgentProces
     await orchestrator.assign(job("a3", enlarging(32), [photo(orchestrator)]))
     assert (await orchestrator.ended("a3", 120)).status == "success"
     assert orchestrator.statuses("a1") == ["started", "running"]
+
+
+async def test_executor_killed_while_its_output_is_uploaded(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """The executor that takes its place leaves the finished image alone: it is uploaded from where it lies."""
+    orchestrator.failing_puts = 10**6
+    await orchestrator.assign(job("a1", enlarging(), [photo(orchestrator)]))
+    await until(lambda: "upload_retry" in agent.log, 60)
+    pid = await agent.executor_pid()
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: agent.log.count("executor_up") == 2, 60)
+    orchestrator.failing_puts = 0
+    event = await orchestrator.ended("a1", 60)
+    assert (event.status, len(orchestrator.uploads)) == ("success", 1)
+
+
+async def test_an_output_that_vanishes_fails_its_attempt_at_once(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """No later try brings a lost file back: the orchestrator is told, and may have the run done again."""
+    orchestrator.failing_puts = 10**6
+    await orchestrator.assign(job("a1", enlarging(), [photo(orchestrator)]))
+    await until(lambda: "upload_retry" in agent.log, 60)
+    for path in (agent.data / "executors" / "0" / "output").rglob("*.png"):
+        path.unlink()
+    failure = (await orchestrator.ended("a1", 60)).failure
+    assert failure is not None
+    assert failure.kind == "upload_failed"
+    assert "cannot be read" in failure.message
+    orchestrator.failing_puts = 0
+    await orchestrator.assign(job("a2", enlarging(48), [photo(orchestrator)]))
+    assert (await orchestrator.ended("a2", 60)).status == "success"
 
 
 async def test_real_refusals(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:

@@ -167,6 +167,18 @@ async def test_directories_of_an_earlier_life_are_cleared(tmp_path: Path) -> Non
 
 
 @pytest.mark.anyio
+async def test_directories_of_runs_outlive_their_executor(tmp_path: Path) -> None:
+    """A run may still be uploading from its directory when the next executor starts."""
+    async with executor(tmp_path) as one:
+        (tmp_path / "home/output/run-now").mkdir()
+        one.kill()
+        await one.gone()
+        await one.ready(30)
+        assert one.generation == 2
+        assert (tmp_path / "home/output/run-now").is_dir()
+
+
+@pytest.mark.anyio
 async def test_recycling_waits_for_the_limit(tmp_path: Path) -> None:
     """Not before the last allowed run; then a new process answers without a fault being counted."""
     async with executor(tmp_path, recycling=Recycling(runs=2)) as one:
