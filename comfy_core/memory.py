@@ -315,12 +315,12 @@ def measured(model: Weights) -> int:
 def require(count: int, what: str) -> None:
     """Raise OutOfMemory unless `count` bytes of main memory can be had: a refusal in place of a killed process.
 
-    Within a run models that are not in use are dropped first. What is small is always taken to fit: to ask the kernel
-    takes longer than to make it.
+    Within a run models that are not in use are dropped first. What is small is taken to fit unless a limit is set: to
+    ask the kernel takes longer than to make it.
     """
-    if count < SMALL:
-        return
-    (_present.get() or _EVERYWHERE).reserve(count, what)
+    memory = _present.get() or _EVERYWHERE
+    if count >= SMALL or memory.limits.ram is not None:
+        memory.reserve(count, what)
 
 
 def _too_large(what: str, needed: int, left: int) -> str:
