@@ -27,6 +27,7 @@ from orchestrator.loops.watch import Watch
 from orchestrator.store.coordination import Leader, Wakeup
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Changed, Ledger
+from orchestrator.store.runs import NewRun
 
 WATCH_KEY: Final = 0x464C_5741  # the advisory lock of the replica that watches
 LONG_S: Final = 60.0
@@ -69,7 +70,9 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     ledger = Ledger(db, told)
     fleet.ledger = ledger
 
-    def queued() -> None:
+    def queued(new: list[NewRun]) -> None:
+        for run in new:
+            hub.publish(run.organisation_id, wire.RunEvent(run.id, 1, "not-started", datetime.now(UTC)))
         dispatch_bell.ring()
         queue_wakeup.notify()
 

@@ -60,6 +60,7 @@ class Follow:
         """The stream's bytes. The first event follows the subscription, so nothing falls between page and stream."""
         end = time.monotonic() + LIFE_S
         with self._desk.hub.subscribe(self._desk.organisation_id, self._run_id) as subscription:
+            await self._stamp_changed()  # before the page is told to look, so that nothing falls between
             yield b"retry: 1000\n\n" + CHANGED
             quiet_since = time.monotonic()
             while not self._draining.is_set() and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""The door of the queue: runs come in coalesced, and whoever dispatches is woken after the commit."""
+"""The door of the queue: runs come in coalesced, and whoever dispatches or watches is told after the commit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from orchestrator.store.writer import Writer
 
 
 class Queue:
-    """Stores new runs. `woken` is called after each commit."""
+    """Stores new runs. `added` is called with them after each commit."""
 
-    def __init__(self, db: Database, woken: Callable[[], None]) -> None:
+    def __init__(self, db: Database, added: Callable[[list[runs.NewRun]], None]) -> None:
         self._db = db
-        self._woken = woken
+        self._added = added
         self._writer: Writer[runs.NewRun, RunId] = Writer(self._insert)
         self._reader: Writer[runs.Wanted, runs.Target | None] = Writer(self._look_up)
 
@@ -42,5 +42,5 @@ class Queue:
 
     async def _insert(self, new: list[runs.NewRun]) -> list[RunId]:
         stored = await runs.insert(self._db, new)
-        self._woken()
+        self._added(new)
         return stored

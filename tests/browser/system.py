@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ class Fleet(Struct):
             answer = client.post("/api/v1/runs", json=body)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """No machine takes a new run meanwhile."""
+        with self.client() as client:
+            machine = client.get("/api/v1/machines").json()["items"][0]
+            assert client.post(f"/api/v1/machines/{machine['id']}/drain").is_success
+            try:
+                yield
+            finally:
+                assert client.post(f"/api/v1/machines/{machine['id']}/undrain").is_success
 
     def restart(self, meanwhile: Callable[[], object]) -> None:
         """Stop the orchestrator, call meanwhile, and start it again on the same port."""
