@@ -19,7 +19,8 @@ from litestar.enums import ScopeType
 from litestar.exceptions import NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+from litestar.types import ASGIApp, Guard, Receive, Send
+from litestar.types import Scope as Connection
 from msgspec import Struct
 
 from orchestrator.config import Config
@@ -28,7 +29,7 @@ from orchestrator.errors import Forbidden, TooMany, Unauthorized
 from orchestrator.store import keys, machines, users
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
-from orchestrator.wire import Role, Tokens
+from orchestrator.wire import Role, Scope, Tokens
 
 COOKIE: Final = "cf_session"
 REMEMBER_S: Final = 10.0
@@ -44,13 +45,17 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Principal(Struct, frozen=True):
-    """Whom a request acts for. user_id is None for a key whose maker is gone; key_id is None for a login."""
+    """Whom a request acts for. user_id is None for a key whose maker is gone; key_id is None for a login.
+
+    scopes narrow what the role allows; None: all of it.
+    """
 
     organisation_id: str
     role: Role
     user_id: str | None = None
     key_id: str | None = None
     session_id: str | None = None
+    scopes: frozenset[str] | None = None
 
     @property
     def actor(self) -> str:
@@ -62,16 +67,29 @@ class Principal(Struct, frozen=True):
         return RANK[self.role] >= RANK[role]
 
 
-def requires(role: Role) -> Guard:
-    """A guard that lets pass who ranks at least as high as role; raises Forbidden."""
+class Requires:
+    """A guard: lets pass who ranks at least as high as `role` and, for a key with scopes, has `scope`.
+
+    Raises Forbidden. The route inventory reads both.
+    """
+
+    def __init__(self, role: Role, scope: Scope | None = None) -> None:
+        self.role = role
+        self.scope = scope
 
     # async, since Litestar runs a synchronous guard in a thread
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        """Check the principal of a request."""
         principal: Principal = connection.scope["user"]
-        if not principal.may(role):
-            raise Forbidden(f"this needs the role {role} or higher; the credential has {principal.role}")
+        if not principal.may(self.role):
+            raise Forbidden(f"this needs the role {self.role} or higher; the credential has {principal.role}")
+        if self.scope is not None and principal.scopes is not None and self.scope not in principal.scopes:
+            raise Forbidden(f"this needs the scope {self.scope}; the key has not been given it", code="scope_missing")
 
-    return guard
+
+def requires(role: Role, scope: Scope | None = None) -> Guard:
+    """The guard of a route. scope: `resource:read` or `resource:write`, as in wire.base.Scope."""
+    return Requires(role, scope)
 
 
 class Passwords:
@@ -300,7 +318,7 @@ class Authenticate(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def handle(self, scope: Connection, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Verify and pass on. A public handler gets no principal unless it asks for an optional one."""
         opt = scope["route_handler"].opt
         scope["auth"] = None
@@ -312,7 +330,7 @@ class Authenticate(ASGIMiddleware):
             scope["user"] = principal
         await next_app(scope, receive, send)
 
-    async def _principal(self, scope: Scope) -> Principal | None:
+    async def _principal(self, scope: Connection) -> Principal | None:
         authenticator: Authenticator = scope["litestar_app"].state.services.auth
         bearer, cookie = _credentials(scope)
         if bearer is not None:
@@ -325,12 +343,12 @@ class Authenticate(ASGIMiddleware):
         return principal
 
 
-def _refusal(scope: Scope, detail: str) -> Exception:
+def _refusal(scope: Connection, detail: str) -> Exception:
     # Litestar closes a WebSocket with 4000 + the status of an HTTPException of its own.
     return NotAuthorizedException(detail) if scope["type"] == ScopeType.WEBSOCKET else Unauthorized(detail)
 
 
-def _credentials(scope: Scope) -> tuple[str | None, str | None]:
+def _credentials(scope: Connection) -> tuple[str | None, str | None]:
     """The bearer credential and the session cookie of a request."""
     bearer = cookie = None
     for name, value in scope["headers"]:
@@ -350,7 +368,7 @@ def _cookie(header: str) -> str | None:
     return morsel.value if morsel else None
 
 
-def _is_cross_site(scope: Scope) -> bool:
+def _is_cross_site(scope: Connection) -> bool:
     """Whether a browser sent this for a page of another origin: a change, or a WebSocket, with our cookie."""
     if scope["type"] == ScopeType.HTTP and scope["method"] in _SAFE_METHODS:
         return False
@@ -362,7 +380,7 @@ def _is_cross_site(scope: Scope) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get(b"host")
 
 
-def address_of(scope: Scope) -> str:
+def address_of(scope: Connection) -> str:
     """The caller's address, as the server that accepted the connection saw it."""
     client = scope.get("client")
     return client[0] if client else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -19,22 +19,18 @@ from litestar.response import Stream
 from orchestrator import wire
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
-from orchestrator.api.webhooks import refuse_url
 from orchestrator.auth import Principal, requires
-from orchestrator.config import Config
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.hub import Hub, Subscription, TooSlow
 from orchestrator.live.parts import Parts
-from orchestrator.live.queue import Queue
 from orchestrator.live.shown import signed_outputs
-from orchestrator.runs import inputs
+from orchestrator.live.starting import Order, start
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.runs.schedule import Demand, explain, lane_of
+from orchestrator.runs.schedule import explain
 from orchestrator.runs.state import TERMINAL, Cancel
 from orchestrator.store import runs
 from orchestrator.store.db import Database
-from orchestrator.store.ids import new_id
 from orchestrator.store.ledger import Change, Ledger
 
 KEEP_ALIVE_S: Final = 15.0
@@ -53,77 +49,26 @@ async def create(
 ) -> Response[wire.RunAccepted]:
     """202: the run is stored and will end exactly once, whatever is restarted meanwhile."""
     principal = request.user
-    target = await _target(data, principal, parts.queue)
-    specs = msgspec.convert(target.inputs, list[wire.InputSpec])
-    errors = inputs.check(data.inputs, specs)
-    if not errors:
-        errors = await _missing_files(parts, principal.organisation_id, data.inputs)
-    if errors:
-        raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
-    if data.webhook_url is not None:
-        refuse_url("webhook_url", data.webhook_url, allow_private=parts.config.webhook_private)
-    run = _new_run(data, principal, parts.config, target)
-    await parts.queue.add(run)
+    if data.version_id is not None and not principal.may("developer"):
+        raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
+    run = await start(
+        parts,
+        Order(
+            organisation_id=principal.organisation_id,
+            deployment_id=data.deployment_id,
+            version_id=data.version_id,
+            created_by=principal.user_id,
+            inputs=data.inputs,
+            webhook_url=data.webhook_url,
+            priority=data.priority,
+            pool=data.pool,
+            timeout_s=data.timeout_s,
+            max_attempts=data.max_attempts,
+        ),
+    )
     location = f"/api/v1/runs/{run.id}"
     accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
     return Response(accepted, status_code=202, headers={"Location": location})
-
-
-async def _target(data: wire.RunCreate, principal: Principal, queue: Queue) -> runs.Target:
-    if (data.deployment_id is None) == (data.version_id is None):
-        errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
-        raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
-    kind: Literal["deployment", "version"] = "version" if data.deployment_id is None else "deployment"
-    field = f"{kind}_id"
-    try:
-        wanted = str(UUID(data.deployment_id or data.version_id or ""))
-    except ValueError:
-        raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
-    if kind == "version" and not principal.may("developer"):
-        raise Invalid("this role runs deployments only", errors=[FieldError(field, "use deployment_id")])
-    target = await queue.target(runs.Wanted(principal.organisation_id, wanted, kind))
-    if target is None:
-        raise NotFound(f"there is no {kind} {wanted}", code=f"{kind}_not_found")
-    return target
-
-
-async def _missing_files(parts: Parts, organisation_id: str, values: dict[str, Any]) -> list[FieldError]:
-    wanted = inputs.file_ids(values)
-    if not wanted:
-        return []
-    found = await parts.files.resolve(parts.db, organisation_id, wanted)
-    return [
-        FieldError("inputs", f"there is no file {file_id}", "file_not_found")
-        for file_id in wanted
-        if file_id not in found
-    ]
-
-
-def _new_run(data: wire.RunCreate, principal: Principal, config: Config, target: runs.Target) -> runs.NewRun:
-    pool = {**target.pool, **data.pool}
-    pinned = target.machine_id
-    demand = Demand(
-        principal.organisation_id,
-        target.version_id,
-        pool=tuple(sorted(pool.items())),
-        pinned=pinned,  # type: ignore[arg-type]
-    )
-    return runs.NewRun(
-        id=new_id(),  # type: ignore[arg-type]
-        organisation_id=principal.organisation_id,
-        workflow_id=target.workflow_id,
-        version_id=target.version_id,
-        deployment_id=target.deployment_id,
-        priority=data.priority,
-        lane=lane_of(demand),
-        pool=pool,
-        pinned_machine_id=pinned,
-        inputs=data.inputs,
-        max_attempts=data.max_attempts,
-        timeout_s=data.timeout_s or config.run_timeout_s,
-        webhook_url=data.webhook_url,
-        created_by=principal.user_id,
-    )
 
 
 @get(operation_id="list_runs", summary="List runs", guards=[requires("viewer")], responses=documented(400, 403))

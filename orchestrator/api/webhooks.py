@@ -21,6 +21,7 @@ from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
 from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
+from orchestrator.live.starting import refuse_url
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.webhooks import ping_body, signed_headers, webhook_secret
 from orchestrator.store import webhooks as store
@@ -187,14 +188,6 @@ async def replay(delivery_id: UUID, principal: Principal, db: Database) -> Deliv
 async def run_url_secret(principal: Principal, master: bytes) -> WebhookSecret:
     """Signs what goes to a run's own `webhook_url`; one for the whole organisation."""
     return WebhookSecret(webhook_secret(master, principal.organisation_id, 1))
-
-
-def refuse_url(field: str, url: str, *, allow_private: bool) -> None:
-    """Raise Invalid with the code `url_refused` when a webhook may not go to this URL."""
-    try:
-        egress.check_url(url, allow_private=allow_private)
-    except egress.Refused as error:
-        raise Invalid(f"{field}: {error}", code="url_refused", errors=[FieldError(field, str(error))]) from error
 
 
 def _absent(webhook_id: UUID) -> NotFound:

@@ -1,0 +1,114 @@
+"""The one way a run is started, for the native API and every dialect: what is asked for, checked, then queued.
+
+It knows what a deployment or a version demands, and no words of any API but those of the errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from drivers import egress
+from orchestrator import wire
+from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.live.parts import Parts
+from orchestrator.runs import inputs
+from orchestrator.runs.schedule import Demand, lane_of
+from orchestrator.store import runs
+from orchestrator.store.ids import new_id
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """A run somebody wants. Exactly one of deployment_id and version_id. timeout_s None: the installation's default."""
+
+    organisation_id: str
+    deployment_id: str | None = None
+    version_id: str | None = None
+    created_by: str | None = None
+    inputs: dict[str, Any] = {}
+    webhook_url: str | None = None
+    priority: int = 0
+    pool: dict[str, str] = {}
+    timeout_s: int | None = None
+    max_attempts: int = 3
+    origin: str = "api"
+
+
+async def start(parts: Parts, order: Order) -> runs.NewRun:
+    """Check the order and queue the run; once this returns it is durable. Raises Invalid or NotFound."""
+    target = await _target(parts, order)
+    specs = msgspec.convert(target.inputs, list[wire.InputSpec])
+    errors = inputs.check(order.inputs, specs) or await _missing_files(parts, order)
+    if errors:
+        raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
+    if order.webhook_url is not None:
+        refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
+    run = _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
+    await parts.queue.add(run)
+    return run
+
+
+def refuse_url(field: str, url: str, *, allow_private: bool) -> None:
+    """Raise Invalid with the code `url_refused` when a webhook may not go to this URL."""
+    try:
+        egress.check_url(url, allow_private=allow_private)
+    except egress.Refused as error:
+        raise Invalid(f"{field}: {error}", code="url_refused", errors=[FieldError(field, str(error))]) from error
+
+
+async def _target(parts: Parts, order: Order) -> runs.Target:
+    if (order.deployment_id is None) == (order.version_id is None):
+        errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
+        raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
+    kind: Literal["deployment", "version"] = "version" if order.deployment_id is None else "deployment"
+    field = f"{kind}_id"
+    try:
+        wanted = str(UUID(order.deployment_id or order.version_id or ""))
+    except ValueError:
+        raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
+    target = await parts.queue.target(runs.Wanted(order.organisation_id, wanted, kind))
+    if target is None:
+        raise NotFound(f"there is no {kind} {wanted}", code=f"{kind}_not_found")
+    return target
+
+
+async def _missing_files(parts: Parts, order: Order) -> list[FieldError]:
+    wanted = inputs.file_ids(order.inputs)
+    if not wanted:
+        return []
+    found = await parts.files.resolve(parts.db, order.organisation_id, wanted)
+    return [
+        FieldError("inputs", f"there is no file {file_id}", "file_not_found")
+        for file_id in wanted
+        if file_id not in found
+    ]
+
+
+def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
+    pool = {**target.pool, **order.pool}
+    demand = Demand(
+        order.organisation_id,
+        target.version_id,
+        pool=tuple(sorted(pool.items())),
+        pinned=target.machine_id,  # type: ignore[arg-type]
+    )
+    return runs.NewRun(
+        id=new_id(),  # type: ignore[arg-type]
+        organisation_id=order.organisation_id,
+        workflow_id=target.workflow_id,
+        version_id=target.version_id,
+        deployment_id=target.deployment_id,
+        origin=order.origin,
+        priority=order.priority,
+        lane=lane_of(demand),
+        pool=pool,
+        pinned_machine_id=target.machine_id,
+        inputs=order.inputs,
+        max_attempts=order.max_attempts,
+        timeout_s=timeout_s,
+        webhook_url=order.webhook_url,
+        created_by=order.created_by,
+    )
