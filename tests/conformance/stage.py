@@ -50,6 +50,8 @@ class Played:
     verdict: Verdict
     result: Result = field(default_factory=Result)
     messages: list[tuple[str, Any]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """The messages that the history keeps, by kind."""
 
     @property
     def told(self) -> list[tuple[str, Any]]:
@@ -83,7 +85,8 @@ class Stage:
         self.calls: Counter[str] = Counter()
         self.library: dict[str, type] = odd_nodes() | more
         for name, cls in self.library.items():
-            self._count(name, cls)
+            if hasattr(cls, "run"):
+                self._count(name, cls)
         self.stop = threading.Event()
         self.engine = Engine(self.library, keeping)
 
@@ -119,7 +122,7 @@ class Stage:
         run = Run("p", grown, extra, verdict.good, self.stop.is_set)
         result = await self.engine.run(run, reporter)
         reporter.end(result, False, Peaks())
-        return Played(verdict, result, mail.sent)
+        return Played(verdict, result, mail.sent, [event for event, _ in reporter.messages])
 
 
 def n(class_type: str, **inputs: Any) -> dict[str, Any]:
