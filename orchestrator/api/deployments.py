@@ -40,7 +40,7 @@ async def _shown(db: Database, principal: Principal, deployment_id: UUID) -> Dep
 
 
 @post(
-    guards=[requires("developer")],
+    guards=[requires("developer", "deployments:write")],
     operation_id="put_deployment",
     summary="Deploy a version",
     responses=documented(400, 403),
@@ -53,7 +53,12 @@ async def put(data: DeploymentCreate, principal: Principal, db: Database) -> Res
     return Response(await _shown(db, principal, deployment_id), status_code=201 if made else 200)
 
 
-@get(operation_id="list_deployments", summary="List deployments", responses=documented(400))
+@get(
+    operation_id="list_deployments",
+    summary="List deployments",
+    responses=documented(400, 403),
+    guards=[requires("playground", "deployments:read")],
+)
 async def list_deployments(
     principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[Deployment]:
@@ -61,7 +66,13 @@ async def list_deployments(
     return page_of(await deployments.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
-@get("/{deployment_id:uuid}", operation_id="get_deployment", summary="One deployment", responses=documented(404))
+@get(
+    "/{deployment_id:uuid}",
+    operation_id="get_deployment",
+    summary="One deployment",
+    responses=documented(403, 404),
+    guards=[requires("playground", "deployments:read")],
+)
 async def get_deployment(deployment_id: UUID, principal: Principal, db: Database) -> Deployment:
     """One deployment."""
     return await _shown(db, principal, deployment_id)
@@ -69,7 +80,7 @@ async def get_deployment(deployment_id: UUID, principal: Principal, db: Database
 
 @patch(
     "/{deployment_id:uuid}",
-    guards=[requires("developer")],
+    guards=[requires("developer", "deployments:write")],
     operation_id="update_deployment",
     summary="Change a deployment",
     responses=documented(400, 403, 404),
@@ -96,7 +107,7 @@ async def update(deployment_id: UUID, data: DeploymentUpdate, principal: Princip
 @delete(
     "/{deployment_id:uuid}",
     status_code=204,
-    guards=[requires("developer")],
+    guards=[requires("developer", "deployments:write")],
     operation_id="delete_deployment",
     summary="Delete a deployment",
     responses=documented(403, 404),

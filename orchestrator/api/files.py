@@ -56,11 +56,11 @@ class RangeNotSatisfiable(ApiProblem):
 
 
 @post(
-    guards=[requires("playground")],
+    guards=[requires("playground", "files:write")],
     request_max_body_size=None,
     operation_id="upload_file",
     summary="Upload a file",
-    responses=documented(400, 413, 415),
+    responses=documented(400, 403, 413, 415),
 )
 async def upload(
     request: Request[Any, Any, State], principal: Principal, db: Database, files: Files, config: Config
@@ -134,7 +134,13 @@ class _OnePart:
             self.content_type = part.content_type or ""
 
 
-@get("/{file_id:uuid}", operation_id="get_file", summary="One file", responses=documented(404))
+@get(
+    "/{file_id:uuid}",
+    operation_id="get_file",
+    summary="One file",
+    responses=documented(403, 404),
+    guards=[requires("playground", "files:read")],
+)
 async def get_file(file_id: UUID, principal: Principal, db: Database, files: Files) -> File:
     """The file with a fresh signed URL."""
     found = await files.resolve(db, principal.organisation_id, [str(file_id)])

@@ -19,7 +19,12 @@ from orchestrator.store.ids import digest
 from orchestrator.wire import ApiKey, ApiKeyCreate, Page
 
 
-@post(operation_id="create_api_key", summary="Make an API key", responses=documented(400, 403))
+@post(
+    operation_id="create_api_key",
+    summary="Make an API key",
+    responses=documented(400, 403),
+    guards=[requires("developer", "keys:write")],
+)
 async def create(data: ApiKeyCreate, principal: Principal, db: Database) -> ApiKey:
     """The answer holds the key itself; it is never shown again. Its role cannot exceed the caller's."""
     if RANK[data.role] > RANK[principal.role]:
@@ -47,14 +52,24 @@ def _as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-@get(operation_id="list_api_keys", summary="List API keys", responses=documented(400, 403))
+@get(
+    operation_id="list_api_keys",
+    summary="List API keys",
+    responses=documented(400, 403),
+    guards=[requires("developer", "keys:read")],
+)
 async def list_keys(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[ApiKey]:
     """Newest first, revoked ones too; never the keys themselves."""
     return page_of(await keys.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
 @delete(
-    "/{key_id:uuid}", status_code=204, operation_id="revoke_api_key", summary="Revoke", responses=documented(403, 404)
+    "/{key_id:uuid}",
+    status_code=204,
+    operation_id="revoke_api_key",
+    summary="Revoke",
+    responses=documented(403, 404),
+    guards=[requires("developer", "keys:write")],
 )
 async def revoke(key_id: UUID, principal: Principal, db: Database, auth: Authenticator) -> None:
     """End a key, at once here and within seconds on other replicas."""

@@ -34,7 +34,7 @@ def _absent(machine_id: UUID) -> NotFound:
 
 
 @post(
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="create_machine",
     summary="Register a machine",
     responses=documented(400, 403, 409),
@@ -58,13 +58,24 @@ def _is_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and len(text) <= 2000
 
 
-@get(operation_id="list_machines", summary="List machines", responses=documented(400))
+@get(
+    operation_id="list_machines",
+    summary="List machines",
+    responses=documented(400, 403),
+    guards=[requires("viewer", "machines:read")],
+)
 async def list_machines(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Machine]:
     """Newest first, with whether each is connected and how many of its slots are in use."""
     return page_of(await machines.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
-@get("/{machine_id:uuid}", operation_id="get_machine", summary="One machine", responses=documented(404))
+@get(
+    "/{machine_id:uuid}",
+    operation_id="get_machine",
+    summary="One machine",
+    responses=documented(403, 404),
+    guards=[requires("viewer", "machines:read")],
+)
 async def get_machine(machine_id: UUID, principal: Principal, db: Database) -> Machine:
     """One machine with the inventory its agent reported."""
     return await _shown(db, principal, machine_id)
@@ -79,7 +90,7 @@ async def _shown(db: Database, principal: Principal, machine_id: UUID) -> Machin
 
 @patch(
     "/{machine_id:uuid}",
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="update_machine",
     summary="Change a machine",
     responses=documented(400, 403, 404, 409),
@@ -100,7 +111,7 @@ async def update(
 
 @post(
     "/{machine_id:uuid}/enrol-token",
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="create_enrol_token",
     summary="Make a one-time enrol token",
     responses=documented(403, 404),
@@ -130,7 +141,7 @@ async def _drain(
 @post(
     "/{machine_id:uuid}/drain",
     status_code=200,
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="drain_machine",
     summary="Let it finish, give it nothing more",
     responses=documented(403, 404),
@@ -145,7 +156,7 @@ async def drain(
 @post(
     "/{machine_id:uuid}/undrain",
     status_code=200,
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="undrain_machine",
     summary="Give it runs again",
     responses=documented(403, 404),
@@ -160,7 +171,7 @@ async def undrain(
 @delete(
     "/{machine_id:uuid}",
     status_code=204,
-    guards=[requires("developer")],
+    guards=[requires("developer", "machines:write")],
     operation_id="delete_machine",
     summary="Delete a machine",
     responses=documented(403, 404, 409),

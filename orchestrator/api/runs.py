@@ -41,7 +41,7 @@ RECHECK_S: Final = 2.0
     status_code=202,
     operation_id="create_run",
     summary="Start a run",
-    guards=[requires("playground")],
+    guards=[requires("playground", "runs:write")],
     responses=documented(400, 403, 404, 413),
 )
 async def create(
@@ -71,7 +71,12 @@ async def create(
     return Response(accepted, status_code=202, headers={"Location": location})
 
 
-@get(operation_id="list_runs", summary="List runs", guards=[requires("viewer")], responses=documented(400, 403))
+@get(
+    operation_id="list_runs",
+    summary="List runs",
+    guards=[requires("viewer", "runs:read")],
+    responses=documented(400, 403),
+)
 async def list_runs(
     principal: Principal,
     db: Database,
@@ -102,7 +107,7 @@ def _text(value: UUID | None) -> str | None:
     "/{run_id:uuid}",
     operation_id="get_run",
     summary="Look at a run",
-    guards=[requires("playground")],
+    guards=[requires("playground", "runs:read")],
     responses=documented(403, 404),
 )
 async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub) -> wire.Run:
@@ -133,7 +138,7 @@ async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
     "/{run_id:uuid}/outputs",
     operation_id="list_run_outputs",
     summary="Outputs of a run",
-    guards=[requires("playground")],
+    guards=[requires("playground", "runs:read")],
     responses=documented(403, 404),
 )
 async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
@@ -147,7 +152,7 @@ async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: 
     status_code=200,
     operation_id="cancel_run",
     summary="Cancel a run",
-    guards=[requires("playground")],
+    guards=[requires("playground", "runs:write")],
     responses=documented(403, 404),
 )
 async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Run:
@@ -162,7 +167,7 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     "/{run_id:uuid}/events",
     operation_id="follow_run",
     summary="Follow a run live (server-sent events)",
-    guards=[requires("playground")],
+    guards=[requires("playground", "runs:read")],
     media_type="text/event-stream",
     responses=documented(400, 403, 404),
 )

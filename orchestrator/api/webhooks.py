@@ -43,7 +43,7 @@ RunFilter = Annotated[UUID | None, Parameter(description="Only deliveries about 
     operation_id="create_webhook",
     summary="Register an endpoint",
     responses=documented(400, 403, 409),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def create(data: WebhookCreate, principal: Principal, db: Database, config: Config, master: bytes) -> Webhook:
     """The answer holds the secret that signs its messages; it is not shown again, but can be rotated."""
@@ -59,7 +59,12 @@ async def create(data: WebhookCreate, principal: Principal, db: Database, config
     return _shown(made, master)
 
 
-@get(operation_id="list_webhooks", summary="List endpoints", responses=documented(400, 403))
+@get(
+    operation_id="list_webhooks",
+    summary="List endpoints",
+    responses=documented(400, 403),
+    guards=[requires("viewer", "webhooks:read")],
+)
 async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Webhook]:
     """Newest first, never with their secrets."""
     found = await store.endpoints(db, principal.organisation_id, decode_cursor(cursor), limit + 1)
@@ -72,7 +77,7 @@ async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = No
     operation_id="delete_webhook",
     summary="Delete an endpoint",
     responses=documented(403, 404),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def remove(webhook_id: UUID, principal: Principal, db: Database) -> None:
     """Its waiting messages and its deliveries go with it."""
@@ -86,7 +91,7 @@ async def remove(webhook_id: UUID, principal: Principal, db: Database) -> None:
     operation_id="rotate_webhook_secret",
     summary="Rotate the secret",
     responses=documented(403, 404),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def rotate(webhook_id: UUID, principal: Principal, db: Database, master: bytes) -> Webhook:
     """The answer holds the new secret, which signs everything sent from now on, retries too."""
@@ -102,7 +107,7 @@ async def rotate(webhook_id: UUID, principal: Principal, db: Database, master: b
     operation_id="enable_webhook",
     summary="Enable an endpoint again",
     responses=documented(403, 404),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def enable(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
     """An endpoint that answered 410 was disabled. What it missed can be replayed."""
@@ -118,7 +123,7 @@ async def enable(webhook_id: UUID, principal: Principal, db: Database) -> Webhoo
     operation_id="test_webhook",
     summary="Send a test message now",
     responses=documented(403, 404),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def send_test(webhook_id: UUID, principal: Principal, db: Database, config: Config, master: bytes) -> WebhookTest:
     """Sends one signed `ping` and answers with what came back. It is neither retried nor listed."""
@@ -143,7 +148,13 @@ async def _ping(url: str, body: bytes, headers: dict[str, str], config: Config) 
     return WebhookTest(complaint is None, answer.duration_ms, answer.code, complaint)
 
 
-@get("/deliveries", operation_id="list_deliveries", summary="List deliveries", responses=documented(400, 403))
+@get(
+    "/deliveries",
+    operation_id="list_deliveries",
+    summary="List deliveries",
+    responses=documented(400, 403),
+    guards=[requires("viewer", "webhooks:read")],
+)
 async def list_deliveries(
     principal: Principal,
     db: Database,
@@ -165,7 +176,7 @@ async def list_deliveries(
     operation_id="replay_delivery",
     summary="Send a message again",
     responses=documented(403, 404, 409),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def replay(delivery_id: UUID, principal: Principal, db: Database) -> Delivery:
     """Under the same webhook-id, so that a receiver that already has it can tell."""
@@ -183,7 +194,7 @@ async def replay(delivery_id: UUID, principal: Principal, db: Database) -> Deliv
     operation_id="get_run_url_secret",
     summary="The secret of per-run URLs",
     responses=documented(403),
-    guards=[requires("developer")],
+    guards=[requires("developer", "webhooks:write")],
 )
 async def run_url_secret(principal: Principal, master: bytes) -> WebhookSecret:
     """Signs what goes to a run's own `webhook_url`; one for the whole organisation."""

@@ -36,7 +36,7 @@ def _checked(graphs: VersionCreate) -> NewVersion:
 
 
 @post(
-    guards=[requires("developer")],
+    guards=[requires("developer", "workflows:write")],
     operation_id="create_workflow",
     summary="Make a workflow",
     responses=documented(400, 403, 413),
@@ -49,7 +49,12 @@ async def create(data: WorkflowCreate, principal: Principal, db: Database) -> Wo
     return await workflows.create(db, _author(principal), data.name, first)
 
 
-@get(operation_id="list_workflows", summary="List workflows", responses=documented(400))
+@get(
+    operation_id="list_workflows",
+    summary="List workflows",
+    responses=documented(400, 403),
+    guards=[requires("viewer", "workflows:read")],
+)
 async def list_workflows(
     principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
 ) -> Page[Workflow]:
@@ -57,7 +62,13 @@ async def list_workflows(
     return page_of(await workflows.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
-@get("/{workflow_id:uuid}", operation_id="get_workflow", summary="One workflow", responses=documented(404))
+@get(
+    "/{workflow_id:uuid}",
+    operation_id="get_workflow",
+    summary="One workflow",
+    responses=documented(403, 404),
+    guards=[requires("viewer", "workflows:read")],
+)
 async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) -> Workflow:
     """The workflow with its newest version (without the graphs)."""
     workflow = await workflows.get(db, principal.organisation_id, workflow_id)
@@ -71,7 +82,7 @@ async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) ->
 @delete(
     "/{workflow_id:uuid}",
     status_code=204,
-    guards=[requires("developer")],
+    guards=[requires("developer", "workflows:write")],
     operation_id="delete_workflow",
     summary="Delete a workflow",
     responses=documented(403, 404),
@@ -84,7 +95,7 @@ async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database)
 
 @post(
     "/{workflow_id:uuid}/versions",
-    guards=[requires("developer")],
+    guards=[requires("developer", "workflows:write")],
     operation_id="create_version",
     summary="Upload a version",
     responses=documented(400, 403, 404, 413),
@@ -101,7 +112,8 @@ async def create_version(workflow_id: UUID, data: VersionCreate, principal: Prin
     "/{workflow_id:uuid}/versions",
     operation_id="list_versions",
     summary="List versions",
-    responses=documented(400, 404),
+    responses=documented(400, 403, 404),
+    guards=[requires("viewer", "workflows:read")],
 )
 async def list_versions(
     workflow_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -117,7 +129,8 @@ async def list_versions(
     "/{workflow_id:uuid}/versions/{number:int}",
     operation_id="get_version",
     summary="One version",
-    responses=documented(404),
+    responses=documented(403, 404),
+    guards=[requires("viewer", "workflows:read")],
 )
 async def get_version(workflow_id: UUID, number: int, principal: Principal, db: Database) -> Version:
     """One version with its graphs."""
