@@ -7,6 +7,7 @@ ApiProblem            status, code, title; detail and errors are of the case
 ├── NotFound          404  absent, or another organisation's
 ├── Conflict          409  the thing is in a state that forbids it
 ├── Gone              410  it was there, it can be had no more
+├── PreconditionFailed 412 If-Match names another revision than the present one
 ├── TooLarge          413
 ├── WrongType         415
 ├── Invalid           422  well-formed, but a field is wrong: errors names each
@@ -96,6 +97,12 @@ class Gone(ApiProblem):
     """It was there and can be had no more."""
 
     status, title, code = 410, "Gone", "gone"
+
+
+class PreconditionFailed(ApiProblem):
+    """The thing is not as the caller last saw it: If-Match names another ETag."""
+
+    status, title, code = 412, "Changed meanwhile", "precondition_failed"
 
 
 class TooLarge(ApiProblem):
