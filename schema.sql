@@ -310,7 +310,8 @@ create table workflows (
   created_by uuid references users on delete set null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  revision integer not null default 1
 );
 create index workflows_organisation on workflows (organisation_id, id desc) where deleted_at is null;
 comment on table workflows is 'A named line of versions.';
@@ -322,6 +323,7 @@ comment on column workflows.created_by is 'Who made it (users.id); null for an A
 comment on column workflows.created_at is 'When the row was made.';
 comment on column workflows.updated_at is 'When it was last renamed or got a version.';
 comment on column workflows.deleted_at is 'Set: hidden; its runs stay.';
+comment on column workflows.revision is 'Grows by one with every change: its ETag.';
 
 create table workflow_versions (
   id uuid primary key,
@@ -335,10 +337,11 @@ create table workflow_versions (
   comment text not null default '',
   created_by uuid references users on delete set null,
   created_at timestamptz not null default now(),
+  deleted_at timestamptz,
   unique (workflow_id, version)
 );
 create index workflow_versions_organisation on workflow_versions (organisation_id, id desc);
-comment on table workflow_versions is 'A workflow as it was uploaded. Immutable: a trigger refuses every update.';
+comment on table workflow_versions is 'A workflow as it was uploaded. Immutable: a trigger refuses every update but its deletion.';
 comment on column workflow_versions.id is 'UUIDv7.';
 comment on column workflow_versions.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
 comment on column workflow_versions.workflow_id is 'Its workflow (workflows.id).';
@@ -350,6 +353,7 @@ comment on column workflow_versions.requirements is 'Node classes and models a m
 comment on column workflow_versions.comment is 'What the uploader says changed.';
 comment on column workflow_versions.created_by is 'Who uploaded it (users.id); null for an API key or when that user is gone.';
 comment on column workflow_versions.created_at is 'When the row was made.';
+comment on column workflow_versions.deleted_at is 'Set: hidden, and takes no new runs; its runs stay. The only column that ever changes.';
 
 create table deployments (
   id uuid primary key,
@@ -361,9 +365,14 @@ create table deployments (
   pool jsonb not null default '{}',
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  revision integer not null default 1,
+  alias text check (alias ~ '^[a-z][a-z0-9-]{0,62}$'),
+  description text not null default '',
+  split jsonb not null default '[]'
 );
 create unique index deployments_environment on deployments (workflow_id, environment) where deleted_at is null;
+create unique index deployments_alias on deployments (organisation_id, alias) where deleted_at is null;
 create index deployments_organisation on deployments (organisation_id, id desc) where deleted_at is null;
 comment on table deployments is 'A version made callable under an environment, on a pool of machines.';
 comment on column deployments.id is 'UUIDv7.';
@@ -376,6 +385,74 @@ comment on column deployments.pool is 'Labels that a machine must carry; {} admi
 comment on column deployments.created_at is 'When the row was made.';
 comment on column deployments.updated_at is 'When it was last pointed elsewhere.';
 comment on column deployments.deleted_at is 'Set: takes no new runs.';
+comment on column deployments.revision is 'Grows by one with every change: its ETag.';
+comment on column deployments.alias is 'A name of its own in the team that runs may be started by; null: none.';
+comment on column deployments.description is 'What it is for, in people''s words.';
+comment on column deployments.split is 'Other versions that take a share of its runs: [{version_id, percent}]; the rest goes to version_id.';
+
+create table deployment_history (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  deployment_id uuid not null references deployments on delete cascade,
+  revision integer not null,
+  action text not null,
+  version_id uuid not null references workflow_versions,
+  split jsonb not null default '[]',
+  machine_id uuid,
+  pool jsonb not null default '{}',
+  actor text not null,
+  created_at timestamptz not null default now()
+);
+create index deployment_history_deployment on deployment_history (deployment_id, id desc);
+comment on table deployment_history is 'What a deployment pointed to, one row for each change of it: who, when, and what a rollback goes back to.';
+comment on column deployment_history.id is 'UUIDv7.';
+comment on column deployment_history.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column deployment_history.deployment_id is 'The deployment (deployments.id).';
+comment on column deployment_history.revision is 'The deployment''s revision from then on.';
+comment on column deployment_history.action is 'deploy, change, promote or rollback.';
+comment on column deployment_history.version_id is 'What it pointed to from then on (workflow_versions.id).';
+comment on column deployment_history.split is 'How runs were divided from then on, as deployments.split.';
+comment on column deployment_history.machine_id is 'The machine it was pinned to from then on (machines.id, not enforced); null: none.';
+comment on column deployment_history.pool is 'The labels its machines had to carry from then on.';
+comment on column deployment_history.actor is 'Who did it, as in audit_log.';
+comment on column deployment_history.created_at is 'When.';
+
+create table shares (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  deployment_id uuid not null references deployments on delete cascade,
+  slug text not null unique,
+  title text not null,
+  description text not null default '',
+  created_by uuid references users on delete set null,
+  created_at timestamptz not null default now(),
+  revoked_at timestamptz
+);
+create index shares_organisation on shares (organisation_id, id desc) where revoked_at is null;
+create index shares_deployment on shares (deployment_id);
+comment on table shares is 'A link to a page where others run a deployment: of the team (private-share), or anyone (public-share).';
+comment on column shares.id is 'UUIDv7.';
+comment on column shares.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column shares.deployment_id is 'What is run (deployments.id).';
+comment on column shares.slug is 'The name in the link; unique, never used again.';
+comment on column shares.title is 'What the page is headed with.';
+comment on column shares.description is 'What the page says about it.';
+comment on column shares.created_by is 'Who made it (users.id); null for an API key or when that user is gone.';
+comment on column shares.created_at is 'When the row was made.';
+comment on column shares.revoked_at is 'Set: the link leads nowhere.';
+
+create table node_specs (
+  organisation_id uuid not null references organisations on delete cascade,
+  hash bytea not null,
+  classes jsonb not null,
+  created_at timestamptz not null default now(),
+  primary key (organisation_id, hash)
+);
+comment on table node_specs is 'What node classes take, as a team''s machines declare it; machines that declare the same share a row.';
+comment on column node_specs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column node_specs.hash is 'sha256 of the classes as the agent encoded them; a machine names it in inventory.specs.';
+comment on column node_specs.classes is 'class_type -> its widgets in order and the pack it is of (drivers.wire.NodeSpec).';
+comment on column node_specs.created_at is 'When the first such machine told it.';
 
 create table runs (
   id uuid primary key,
@@ -407,11 +484,15 @@ create table runs (
   started_at timestamptz,
   running_at timestamptz,
   uploading_at timestamptz,
-  ended_at timestamptz
+  ended_at timestamptz,
+  batch_id uuid,
+  retry_of uuid,
+  api_key_id uuid
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 create index runs_waiting on runs (priority desc, id) where status = 'not-started';
 create index runs_organisation on runs (organisation_id, id desc);
 create index runs_deployment on runs (deployment_id, id desc) where deployment_id is not null;
+create index runs_batch on runs (batch_id, id desc) where batch_id is not null;
 comment on table runs is 'One request to execute a workflow version. Its life is orchestrator/runs/state.py.';
 comment on column runs.id is 'UUIDv7; orders runs by time.';
 comment on column runs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
@@ -443,6 +524,9 @@ comment on column runs.started_at is 'When the present or last attempt was claim
 comment on column runs.running_at is 'When the executor began that attempt.';
 comment on column runs.uploading_at is 'When that attempt began to upload outputs.';
 comment on column runs.ended_at is 'When it reached a final status; null: it has not.';
+comment on column runs.batch_id is 'The batch it was started with (batches.id, not enforced); null: alone.';
+comment on column runs.retry_of is 'The run that it repeats (runs.id, not enforced); null: none.';
+comment on column runs.api_key_id is 'The key it was started with (api_keys.id, not enforced); null: a login or a link.';
 
 create table attempts (
   id uuid primary key,
@@ -460,6 +544,7 @@ create table attempts (
   created_at timestamptz not null default now(),
   claimed_at timestamptz,
   ended_at timestamptz,
+  placement jsonb,
   unique (run_id, number)
 ) with (fillfactor = 70);
 create index attempts_open on attempts (machine_id) where state <> 'ended';
@@ -479,6 +564,7 @@ comment on column attempts.deadline is 'Claimed but not ended by then: timeout.'
 comment on column attempts.created_at is 'When it was placed.';
 comment on column attempts.claimed_at is 'When the machine claimed it.';
 comment on column attempts.ended_at is 'When it ended.';
+comment on column attempts.placement is 'Why this machine was chosen (orchestrator.runs.schedule.Why); null: not noted.';
 
 create table run_events (
   run_id uuid not null references runs on delete cascade,
@@ -670,6 +756,67 @@ comment on column run_count_deltas.organisation_id is 'The team that owns the ro
 comment on column run_count_deltas.status is 'The status that gained or lost runs.';
 comment on column run_count_deltas.delta is 'How many: negative for those that left it.';
 
+create table batches (
+  id uuid primary key,
+  organisation_id uuid not null references organisations on delete cascade,
+  total integer not null check (total > 0),
+  created_by uuid,
+  created_at timestamptz not null default now()
+);
+create index batches_organisation on batches (organisation_id, id desc);
+comment on table batches is 'Runs that were started together by one request.';
+comment on column batches.id is 'UUIDv7.';
+comment on column batches.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column batches.total is 'How many runs were started with it.';
+comment on column batches.created_by is 'Who started it (users.id, not enforced); null for an API key without a maker.';
+comment on column batches.created_at is 'When it was accepted.';
+
+create table run_files (
+  run_id uuid not null references runs on delete cascade,
+  file_id uuid not null,
+  primary key (run_id, file_id)
+);
+create index run_files_file on run_files (file_id);
+comment on table run_files is 'Which stored files a run''s inputs name, so that none is deleted under a run that needs it.';
+comment on column run_files.run_id is 'The run (runs.id).';
+comment on column run_files.file_id is 'The file (files.id, not enforced: it may be deleted once the run has ended).';
+
+create table run_marks (
+  run_id uuid primary key references runs on delete cascade,
+  organisation_id uuid not null,
+  favourite boolean not null default false,
+  note text not null default '',
+  tags text[] not null default '{}',
+  updated_at timestamptz not null default now()
+);
+create index run_marks_organisation on run_marks (organisation_id, run_id desc);
+comment on table run_marks is 'What people note about a run. Apart from runs, whose rows change only with their life.';
+comment on column run_marks.run_id is 'The run (runs.id).';
+comment on column run_marks.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column run_marks.favourite is 'Kept by the retention, whatever its age.';
+comment on column run_marks.note is 'Free text.';
+comment on column run_marks.tags is 'Words to find it by.';
+comment on column run_marks.updated_at is 'When a mark last changed.';
+
+create table run_logs (
+  id uuid primary key,
+  run_id uuid not null references runs on delete cascade,
+  organisation_id uuid not null,
+  attempt_id uuid not null,
+  lines jsonb not null,
+  bytes integer not null,
+  at timestamptz not null default now()
+);
+create index run_logs_run on run_logs (run_id, id);
+comment on table run_logs is 'What executors wrote while they worked on a run: some lines a row, so much an attempt and no more.';
+comment on column run_logs.id is 'UUIDv7.';
+comment on column run_logs.run_id is 'The run (runs.id).';
+comment on column run_logs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column run_logs.attempt_id is 'The attempt (attempts.id, not enforced).';
+comment on column run_logs.lines is 'The lines, as texts, in order.';
+comment on column run_logs.bytes is 'Their length together.';
+comment on column run_logs.at is 'When they arrived.';
+
 create table watch_clock (
   one boolean primary key default true check (one),
   ticked_at timestamptz not null
@@ -692,7 +839,10 @@ comment on column schema_migrations.applied_at is 'When it was applied.';
 
 create function refuse_version_update() returns trigger language plpgsql as $$
 begin
-  raise exception 'workflow versions are immutable: upload a new version' using errcode = 'restrict_violation';
+  if to_jsonb(new) - 'deleted_at' is distinct from to_jsonb(old) - 'deleted_at' then
+    raise exception 'workflow versions are immutable: upload a new version' using errcode = 'restrict_violation';
+  end if;
+  return new;
 end $$;
 create trigger workflow_versions_immutable before update on workflow_versions
   for each row when (old.* is distinct from new.*) execute function refuse_version_update();
