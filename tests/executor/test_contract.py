@@ -28,7 +28,7 @@ def comparable(body: Any) -> Any:
 
 @pytest.mark.parametrize("case", ERRORS)
 async def test_bad_prompts_are_answered_as_recorded(client: Client, case: str) -> None:
-    """Status and body of each bad prompt are ComfyUI's."""
+    """1.4 prompt, 1.4 nodes: status and body of each bad prompt are ComfyUI's."""
     recorded = ERRORS[case]
     status, body = await client.post("/prompt", recorded["request"])
     assert status == recorded["status"]
@@ -51,7 +51,7 @@ def inputs_of(described: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("class_type", NODES)
 async def test_nodes_declare_what_comfyuis_do(client: Client, class_type: str) -> None:
-    """Names, types, defaults, ranges, order, outputs and category are the recorded ones."""
+    """1.2 /object_info: names, types, defaults, ranges, order, outputs and category are the recorded ones."""
     ours = (await client.get(f"/object_info/{class_type}"))[class_type]
     recorded = NODES[class_type]
     assert inputs_of(ours) == inputs_of(recorded)
@@ -67,7 +67,7 @@ async def test_all_routes_have_a_twin_under_api(client: Client) -> None:
 
 
 async def test_the_informational_routes(client: Client, executor: Executor) -> None:
-    """Features, models, stats and our own health have the shapes clients read."""
+    """1.2 /features, 1.2 /models, 1.2 /system_stats: these and our own health have the shapes clients read."""
     assert await client.get("/features") == {"supports_preview_metadata": True, "max_upload_size": 104857600}
     assert "upscale_models" in await client.get("/models")
     assert "nearest2.safetensors" in await client.get("/models/upscale_models")
@@ -83,7 +83,7 @@ async def test_the_informational_routes(client: Client, executor: Executor) -> N
 
 
 async def test_messages_of_a_run_come_in_comfyuis_order(client: Client) -> None:
-    """status, start, cached, per node progress_state/executing/executed, success, status, executing null."""
+    """1.5 order, 1.1 history entry, 2.2.2: status, start, cached, nodes, success, status, executing null."""
     prompt = {"a": n("EmptyImage", width=8, height=8, batch_size=1, color=11), "o": n("PreviewImage", images=["a", 0])}
     entry, heard = await client.run(prompt, extra_data={"extra_pnginfo": {"workflow": {}}, "api_key_comfy_org": "k"})
     kinds = [message["type"] for message in heard if message["type"] != "progress_state"]
@@ -110,7 +110,7 @@ async def test_messages_of_a_run_come_in_comfyuis_order(client: Client) -> None:
 
 
 async def test_a_cached_run_calls_nothing_and_still_tells_its_output(client: Client) -> None:
-    """No executing for a cached node, executed for a cached output."""
+    """1.5 order, 2.3.3: no executing for a cached node, executed for a cached output."""
     prompt = {"a": n("PrimitiveInt", value=41), "o": n("PreviewAny", source=["a", 0])}
     await client.run(prompt)
     entry, heard = await client.run(prompt)
@@ -122,7 +122,7 @@ async def test_a_cached_run_calls_nothing_and_still_tells_its_output(client: Cli
 
 
 async def test_a_failing_node_is_reported_in_full(client: Client) -> None:
-    """execution_error carries node, class, message, inputs; the history says error."""
+    """1.5 execution_error: it carries node, class, message, inputs; the history says error."""
     prompt = {"a": n("PreviewImage", images="not an image")}
     entry, heard = await client.run(prompt)
     error = next(m["data"] for m in heard if m["type"] == "execution_error")
@@ -136,14 +136,14 @@ async def test_a_failing_node_is_reported_in_full(client: Client) -> None:
 
 
 async def test_features_are_negotiated_by_the_first_message(client: Client) -> None:
-    """The answer to feature_flags names what the server can do."""
+    """1.5 feature_flags: the answer names what the server can do."""
     await client.socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
     said = await client.hear()
     assert said == {"type": "feature_flags", "data": await client.get("/features")}
 
 
 async def test_the_queue_can_be_read_reordered_and_emptied(client: Client) -> None:
-    """front runs first, delete and clear take waiting prompts out, the history forgets on demand."""
+    """1.1 POST /queue, 1.1 POST /history, 1.1 GET /prompt, 2.2.1: front runs first; the history forgets on demand."""
     big = {"a": n("EmptyImage", width=3000, height=3000, batch_size=1, color=3)}
     big["s"] = n("ImageScaleBy", image=["a", 0], upscale_method="lanczos", scale_by=1.5)
     big["o"] = n("PreviewImage", images=["s", 0])

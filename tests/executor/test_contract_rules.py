@@ -170,7 +170,7 @@ async def _add(session: aiohttp.ClientSession, name: str) -> str:
 
 
 async def test_users_are_kept_apart(session: aiohttp.ClientSession, guarded: Executor) -> None:
-    """1.2 --multi-user: ids from names, 400 for a name that is taken, settings and files of the header's user only."""
+    """1.2 /users: several; 400 for a name that is taken, settings and files of the header's user only."""
     one, two = await _add(session, "one"), await _add(session, "../two ü")
     async with session.get("/users") as answer:
         said = await answer.json()
@@ -190,7 +190,7 @@ async def test_users_are_kept_apart(session: aiohttp.ClientSession, guarded: Exe
 
 @pytest.mark.parametrize("user", [None, "nobody", "../x", "default"])
 async def test_unknown_users_get_nothing(session: aiohttp.ClientSession, user: str | None) -> None:
-    """1.2 --multi-user: 401 for a user nobody added, 403 from the tree."""
+    """1.2 /users: with --multi-user, 401 for a user nobody added, 403 from the tree."""
     headers = {} if user is None else {"comfy-user": user}
     for method, path in (("GET", "/settings"), ("POST", "/settings"), ("GET", "/userdata/a"), ("POST", "/userdata/a")):
         async with session.request(method, path, headers=headers, json={} if method == "POST" else None) as answer:

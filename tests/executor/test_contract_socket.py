@@ -143,7 +143,7 @@ async def test_messages_up_to_4_mib_are_taken(client: Client) -> None:
 
 
 async def test_a_client_that_comes_back_learns_what_runs(client: Client) -> None:
-    """1.5: a second socket with the same id is greeted with the running node and hears the rest."""
+    """1.5 greeting: a second socket with the same id is greeted with the running node and hears the rest."""
     await client.queue(steps(steps=10, seconds=0.1))
     while True:
         message = await client.socket.receive(timeout=RUN_S)
@@ -160,13 +160,13 @@ async def test_a_client_that_comes_back_learns_what_runs(client: Client) -> None
 
 
 async def test_an_id_is_made_for_whoever_has_none(watching: Executor) -> None:
-    """1.5: without clientId the greeting names one in hexadecimal."""
+    """1.5 greeting: without clientId the greeting names one in hexadecimal."""
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{watching.url}/ws") as socket:
         assert int((await socket.receive_json())["data"]["sid"], 16) >= 0
 
 
 async def test_others_hear_of_the_queue_only(client: Client) -> None:
-    """1.5: status goes to everyone, everything else to the client that queued."""
+    """1.5 receivers: status goes to everyone, everything else to the client that queued."""
     async with client.session.ws_connect(f"{client.url}/ws?clientId=other") as other:
         assert (await other.receive_json())["type"] == "status"
         await hear_all(client, steps(seconds=0.0))

@@ -155,7 +155,7 @@ async def test_a_chain_of_20000_nodes_runs(client: Client) -> None:
 
 
 async def test_an_upscale_is_interrupted_between_tiles(client: Client, inputs: Path) -> None:
-    """The run ends as interrupted long before its work is done, and the next one runs."""
+    """1.5 execution_interrupted, 2.2.4: the run ends long before its work is done, and the next one runs."""
     picture(inputs / "wide.png", 2600, 1000)
     prompt_id = await client.queue(upscale("wide.png", "realesr-animevideov3-x4.safetensors"))
     while (await client.hear())["type"] != "progress":
@@ -172,7 +172,7 @@ async def test_an_upscale_is_interrupted_between_tiles(client: Client, inputs: P
 
 
 async def test_free_drops_results_and_models(client: Client) -> None:
-    """After /free the same prompt is executed again."""
+    """1.1 POST /free, 2.2.3: after it the same prompt is executed again."""
     prompt = {"a": n("PrimitiveInt", value=77), "o": n("PreviewAny", source=["a", 0])}
     await client.run(prompt)
     assert await client.post("/free", {"unload_models": True, "free_memory": True}) == (200, "")

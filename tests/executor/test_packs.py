@@ -80,7 +80,7 @@ async def text_of(client: Client, prompt: dict[str, Any], node: str, slot: int =
 
 
 async def test_every_pack_is_accounted_for(client: Client) -> None:
-    """2.11 What loads is loaded, what cannot is reported by name with its reason, and nothing else is affected."""
+    """2.11.2: what loads is loaded, what cannot is reported by name with its reason, and nothing else is affected."""
     found = await reports(client)
     here = {path.stem if path.is_file() else path.name for path in PACKS.iterdir() if path.name != "__pycache__"}
     assert set(found) == here | {"broken_syntax", "early_fails", "named"}
@@ -122,7 +122,7 @@ async def test_missing_requirements_are_named_and_nothing_is_installed(client: C
 
 
 async def test_nodes_of_packs_describe_themselves_as_on_comfyui(client: Client) -> None:
-    """1.2 python_module, names and defaults of categories, as ComfyUI answers for the same packs."""
+    """1.2 /object_info: python_module, names and defaults of categories, as ComfyUI answers for the same packs."""
     described = await client.get("/object_info")
     facts = {
         "PackAlone": ("custom_nodes.alone", "PackAlone", "pack/alone"),
@@ -143,7 +143,7 @@ async def test_nodes_of_packs_describe_themselves_as_on_comfyui(client: Client) 
 
 
 async def test_a_pack_cannot_take_a_built_in_nodes_place(client: Client) -> None:
-    """2.11 SaveImage stays ours; a class that cannot be described is left out of the list, the others stay."""
+    """2.11.2: SaveImage stays ours; a class that cannot be described is left out of the list, the others stay."""
     found = (await reports(client))["taking"]
     assert found["nodes"] == ["PackBroken"]
     assert "SaveImage is a built-in node" in found["reason"]
@@ -180,19 +180,19 @@ async def test_simple_nodes_run(client: Client, executor: Executor) -> None:
     ],
 )
 async def test_packs_of_several_files_run(client: Client, class_type: str, said: str) -> None:
-    """2.11 Dashes in names, relative imports, a file named by itself; prestart scripts run before torch is there."""
+    """2.11.1: dashes in names, relative imports, a file named by itself; prestart scripts run before torch is there."""
     assert await text_of(client, {"a": n(class_type)}, "a") == [said]
 
 
 async def test_modules_are_named_by_their_path(client: Client) -> None:
-    """2.11 Dots of the path are no dots of the module name, and late relative imports work."""
+    """2.11.1: dots of the path are no dots of the module name, and late relative imports work."""
     (said,) = await text_of(client, {"a": n("PackDeep")}, "a")
     assert said.split()[:2] == ["relative", "relative"]
     assert int(said.split()[2]) == str(PACKS).count(".")
 
 
 async def test_newer_packs_run(client: Client) -> None:
-    """2.10 Entry points, asynchronous and not; on_load was awaited; hidden values are there."""
+    """2.10.1, 2.10.2: entry points, asynchronous and not; on_load was awaited; hidden values are there."""
     prompt = {
         "three": n("PackTriple", value=14),
         "half": n("PackHalf", value=["three", 0]),
@@ -203,14 +203,14 @@ async def test_newer_packs_run(client: Client) -> None:
 
 
 async def test_a_node_becomes_a_graph(client: Client) -> None:
-    """2.7 Expansion: the graph a pack builds runs, with links into the outer graph."""
+    """2.7.3: the graph a pack builds runs, with links into the outer graph."""
     prompt = {"base": n("PackAdd", a=1, b=2), "power": n("PackPower", base=["base", 0], times=4)}
     assert await text_of(client, prompt, "power") == ["81"]
     assert await text_of(client, prompt, "power", 1) == ["True"]
 
 
 async def test_waiting_nodes_run_at_the_same_time(client: Client) -> None:
-    """2.4 Three nodes that each wait for the other two all end."""
+    """2.4.8: three nodes that each wait for the other two all end."""
     prompt = {who: n("PackMeet", name=client.client_id, expected=3, who=who) for who in "abc"}
     prompt |= {f"show {who}": n("PackShow", value=[who, 0]) for who in "abc"}
     outputs = await shown(client, prompt)
@@ -218,7 +218,7 @@ async def test_waiting_nodes_run_at_the_same_time(client: Client) -> None:
 
 
 async def test_only_the_chosen_branch_runs(client: Client) -> None:
-    """2.5 Lazy inputs: what is not asked for is not executed."""
+    """2.5.1: what is not asked for is not executed."""
     prompt = {
         "a": n("PackCounted", value=1),
         "b": n("PackCounted", value=2),
@@ -231,7 +231,7 @@ async def test_only_the_chosen_branch_runs(client: Client) -> None:
 
 
 async def test_lists_are_given_and_taken(client: Client) -> None:
-    """2.4 A list output makes the next node run once per value; a list input takes them all in one call."""
+    """2.4.2, 2.4.3: a list output makes the next node run once per value; a list input takes them all in one call."""
     prompt = {
         "count": n("PackCountTo", last=4),
         "more": n("PackAdd", a=["count", 0], b=10),
@@ -265,7 +265,7 @@ async def test_routes_of_packs_answer(client: Client, executor: Executor) -> Non
 
 
 async def test_events_of_packs_reach_their_clients(client: Client, executor: Executor) -> None:
-    """1.5 send_sync of any name, of numbers with bytes, and progress text, from a thread of the pack's own."""
+    """1.5 own events, 1.5 binary 3: any name, numbers with bytes, and progress text, from a thread of the pack's own."""
     async with aiohttp.ClientSession() as session:
         other = Client(executor.url, session, "other")
         await other.connect()
@@ -296,7 +296,7 @@ async def everything(client: Client, prompt_id: str) -> list[Any]:
 
 
 async def test_prompts_pass_through_handlers_before_they_are_validated(client: Client) -> None:
-    """1.1 A pack's on_prompt handler changes the prompt; one that raises is passed over."""
+    """1.1 POST /prompt, 2.1.1: a pack's on_prompt handler changes the prompt; one that raises is passed over."""
     entry, heard = await client.run({"a": n("PackAlone", text="<who>"), "o": n("PackShow", value=["a", 0])})
     assert entry["outputs"]["o"] == {"text": [client.client_id.upper()]}
     assert {"type": "events.replaced", "data": {"input": "text"}} in heard
@@ -305,7 +305,7 @@ async def test_prompts_pass_through_handlers_before_they_are_validated(client: C
 
 
 async def test_files_for_the_browser_are_served(client: Client, executor: Executor) -> None:
-    """1.2 /extensions by WEB_DIRECTORY and by pyproject.toml, scripts listed, other files served, nothing beyond."""
+    """1.2 /extensions: by WEB_DIRECTORY and by pyproject.toml, scripts listed, other files served, nothing beyond."""
     listed = await client.get("/extensions")
     assert [path for path in listed if "browser" in path] == [
         *("/extensions/browser_files/main.js", "/extensions/browser_files/parts/part.js"),
@@ -328,7 +328,7 @@ async def test_files_for_the_browser_are_served(client: Client, executor: Execut
 
 
 async def test_translations_and_example_workflows(client: Client, executor: Executor) -> None:
-    """1.2 /i18n merges all packs' texts by language; /workflow_templates lists examples and serves them."""
+    """1.2 /i18n: all packs' texts merged by language; /workflow_templates lists examples and serves them."""
     texts = await client.get("/i18n")
     assert texts["de"] == {"greeting": "hallo", "commands": {"go": {"label": "Los"}}}
     assert texts["en"]["nested"] == {"a": "one", "b": "two"}

@@ -78,7 +78,7 @@ async def test_a_node_that_runs_out_of_memory_is_tried_once_more(client: Client,
 
 
 async def test_a_node_that_runs_out_of_memory_twice_fails_the_run(client: Client) -> None:
-    """The error keeps its class and says what may help; the server lives on."""
+    """2.9.2: the error keeps its class and says what may help; the server lives on."""
     entry, _ = await client.run(starved("twice", 2))
     kind, error = entry["status"]["messages"][-1]
     assert kind == "execution_error"
@@ -163,7 +163,7 @@ async def test_directories_of_no_plain_name_are_refused(client: Client, director
 
 
 async def test_freeing_makes_the_next_run_read_its_model_again(client: Client, server: Executor) -> None:
-    """After /free with both flags the same prompt is computed anew, with the same picture."""
+    """1.1 POST /free, 2.2.3: after it with both flags the same prompt is computed anew, with the same picture."""
     first, _ = await client.run(upscale("small.png"))
     assert await client.post("/free", {"unload_models": True, "free_memory": True}) == (200, "")
     await client.run({"o": n("PreviewAny", source="between")})

@@ -43,7 +43,7 @@ def wanted(packs: list[Pack]) -> list[str]:
 
 
 def test_folders_and_files_are_packs_and_other_things_are_not(tmp_path: Path) -> None:
-    """2.11 Packages and .py files, by name; not what is hidden, cached, disabled or no Python."""
+    """2.11.1: packages and .py files, by name; not what is hidden, cached, disabled or no Python."""
     here = folder(tmp_path / "here", "b/", "a.py", "c.d/", "off.disabled/", "__pycache__/", ".git/", "x.py.example")
     (here / "empty").mkdir()
     packs = find([str(here), str(tmp_path / "nowhere")], ANY)
@@ -59,7 +59,7 @@ def test_folders_and_files_are_packs_and_other_things_are_not(tmp_path: Path) ->
 
 
 def test_all_packs_can_be_left_out_but_for_those_named(tmp_path: Path) -> None:
-    """1.6 --disable-all-custom-nodes and --whitelist-custom-nodes, by name or file name."""
+    """1.6: --disable-all-custom-nodes and --whitelist-custom-nodes, by name or file name."""
     here = folder(tmp_path, "a.py", "b/", "c/")
     argv = ["--base-directory", str(tmp_path), "--disable-all-custom-nodes"]
     assert wanted(find([str(here)], read_settings(argv).packs)) == []

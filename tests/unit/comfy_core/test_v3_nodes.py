@@ -62,7 +62,7 @@ def answering(answer: Any, *, graphs: bool = False, outputs: int = 1) -> type[io
 
 
 def test_a_schema_reads_as_a_v1_class() -> None:
-    """The attributes that V1 code asks for follow from the schema."""
+    """2.10.6: the attributes that V1 code asks for follow from the schema."""
     assert Doubled.RETURN_TYPES == ["INT", "FOO"]
     assert Doubled.RETURN_NAMES == ["twice", "FOO"]
     assert Doubled.OUTPUT_IS_LIST == [False, True]
@@ -76,12 +76,12 @@ def test_a_schema_reads_as_a_v1_class() -> None:
 
 
 def test_outputs_without_id_get_one() -> None:
-    """The id names slot and type."""
+    """2.10.3: the id names slot and type."""
     assert [output.id for output in Doubled.GET_SCHEMA().outputs] == ["_0_INT_", "_1_FOO_"]
 
 
 def test_flags_imply_hidden_inputs_once() -> None:
-    """API and output nodes are given keys, prompt and workflow; what is listed already is not listed twice."""
+    """2.10.3: API and output nodes are given keys, prompt and workflow; what is listed already is not listed twice."""
     schema = io.Schema(node_id="N", hidden=[io.Hidden.prompt], is_api_node=True, is_output_node=True)
     schema.finalize()
     assert list(schema.input_types()["hidden"]) == [
@@ -101,7 +101,7 @@ def test_flags_imply_hidden_inputs_once() -> None:
     ],
 )
 def test_an_id_stands_for_one_slot(inputs: list[io.Input], outputs: list[io.Output]) -> None:
-    """Two slots of one id are refused, naming the id."""
+    """2.10.3: two slots of one id are refused, naming the id."""
     with pytest.raises(NodeFault, match="ids a more than once"):
         io.Schema(node_id="N", inputs=inputs, outputs=outputs).validate()
 
@@ -170,12 +170,12 @@ def test_a_base_class_without_schema_can_be_looked_at() -> None:
     ],
 )
 def test_options_are_told_in_v1_words(declared: io.Input, told: dict[str, Any]) -> None:
-    """Each option has its V1 name, and what was not given is not there."""
+    """2.10.4: each option has its V1 name, and what was not given is not there."""
     assert options(declared) == told
 
 
 def test_own_types_have_slots_of_their_own() -> None:
-    """A type declared by decorator or by name carries its name on both its slots; its own Input class stays."""
+    """2.10.5: a type declared by decorator or by name carries its name on both its slots; its own Input class stays."""
 
     @io.comfytype(io_type="ZED")
     class Zed:
@@ -194,7 +194,7 @@ def test_own_types_have_slots_of_their_own() -> None:
 
 
 def test_several_types_are_joined_and_show_their_widget() -> None:
-    """A slot of several types names all, the widget's first, and keeps the widget's options under its own."""
+    """2.10.5: a slot of several types names all, the widget's first, and keeps the widget's options under its own."""
     several = io.MultiType.Input(io.Int.Input("x", default=3, tooltip="w"), types=[io.Float, io.Int], tooltip="own")
     assert several.get_io_type() == "INT,FLOAT"
     assert options(several) == {"default": 3, "tooltip": "own", "widgetType": "INT"}
@@ -223,7 +223,7 @@ def test_any_type_differs_from_none() -> None:
 
 
 def test_an_input_grows_within_its_limits() -> None:
-    """Copies of the template are numbered from 1; those beyond the least number are optional, widgets are sockets."""
+    """2.10.5: copies of the template are numbered from 1; those beyond the least number are optional."""
     grown = io.Autogrow.Input("g", template_input=io.Int.Input("n", display_name="N"), min=1, max=3)
     declared = io.Schema(node_id="N", inputs=[grown]).input_types()
     assert list(declared["required"]) == ["n1_$g_ag$"]
@@ -232,7 +232,7 @@ def test_an_input_grows_within_its_limits() -> None:
 
 
 def test_each_call_has_its_hidden_values() -> None:
-    """Two clones hold their own values, answer by them, and leave the class as it was."""
+    """2.10.2: two clones hold their own values, answer by them, and leave the class as it was."""
     first, second = Doubled.with_hidden({"unique_id": "1"}), Doubled.with_hidden({"unique_id": "2"})
     answers = [getattr(clone, clone.FUNCTION)(value=4).args for clone in (first, second)]
     assert answers == [(8, ["1"]), (8, ["2"])]
@@ -294,7 +294,7 @@ def test_other_answers_are_refused(answer: Any) -> None:
 
 
 def test_a_graph_must_be_announced() -> None:
-    """Only a schema with enable_expand may return a graph."""
+    """2.7.6: only a schema with enable_expand may return a graph."""
     graph = {"result": (["1", 0],), "expand": {"1": {"class_type": "X", "inputs": {}}}}
     with pytest.raises(NodeFault, match="enable_expand"):
         answering(graph).EXECUTE_NORMALIZED()

@@ -55,7 +55,7 @@ def _without_files(name: str, given: list[Any]) -> tuple[Any, dict[str, Any]]:
 
 @pytest.mark.parametrize("class_type", FACTS)
 def test_a_node_is_declared_as_comfyui_declares_it(registry: Registry, class_type: str) -> None:
-    """Inputs in order with type, default and range, outputs, category, name and flags are ComfyUI's."""
+    """1.2 /object_info: inputs in order with type, default and range, outputs, category, name and flags."""
     ours = registry.describe(class_type)
     assert ours is not None
     assert ours["name"] == class_type

@@ -60,7 +60,7 @@ def test_values_travel_between_v1_and_v3_nodes() -> None:
 
 
 def test_a_node_sees_only_the_hidden_values_it_asked_for() -> None:
-    """unique_id comes with the call, not as an argument; what was not listed is None."""
+    """2.10.2: unique_id comes with the call, not as an argument; what was not listed is None."""
 
     def execute(cls: Any, **given: Any) -> io.NodeOutput:
         cls.SEEN.append((cls.hidden.unique_id, cls.hidden.prompt, given))
@@ -223,7 +223,7 @@ def test_only_announced_graphs_grow() -> None:
 
 
 def test_progress_is_told_for_the_node_that_runs() -> None:
-    """Awaited and blocking reports reach the watcher with the node's id, or the one given."""
+    """2.10.8: awaited and blocking reports reach the watcher with the node's id, or the one given."""
 
     async def execute(cls: Any) -> io.NodeOutput:
         await ComfyAPI().execution.set_progress(1, 3)

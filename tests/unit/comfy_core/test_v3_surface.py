@@ -78,7 +78,7 @@ def heard() -> Any:
 
 
 def test_progress_is_reported_and_does_not_interrupt(heard: list[Any]) -> None:
-    """Awaited or blocking, the report names the running node or another; an interrupt is not its business."""
+    """2.10.8: awaited or blocking, the report names the running node or another; an interrupt is not its business."""
     asyncio.run(ComfyAPI().execution.set_progress(1, 4))
     ComfyAPISync().execution.set_progress(value=2, max_value=4, node_id="7")
     assert heard == [("1", 1, 4, None), ("7", 2, 4, None)]

@@ -64,7 +64,7 @@ def tone(channels: int = 2) -> dict[str, Any]:
 
 
 def test_images_are_saved_with_their_workflow(node: Any, folders: Folders) -> None:
-    """Each frame becomes a PNG under the prefix, counted up, with prompt and workflow inside."""
+    """2.10.7: each frame becomes a PNG under the prefix, counted up, with prompt and workflow inside."""
     saved = ui.ImageSaveHelper.save_images(frames(), "own/%width%", OUTPUT, node)
     assert [dict(one) for one in saved] == [
         {"filename": f"16_0000{n}_.png", "subfolder": "own", "type": "output"} for n in (1, 2)
@@ -104,7 +104,7 @@ def test_animations_are_one_file(node: Any, folders: Folders) -> None:
 
 
 def test_previews_go_to_the_temp_folder(node: Any, folders: Folders) -> None:
-    """Images, masks and sound are saved under a drawn prefix; masks come out grey."""
+    """2.10.7: images, masks and sound are saved under a drawn prefix; masks come out grey."""
     image = ui.PreviewImage(frames(), cls=node).as_dict()
     mask = ui.PreviewMask(torch.full((4, 6), 0.5), cls=node).as_dict()
     audio = ui.PreviewAudio(tone(), cls=node).as_dict()
@@ -167,6 +167,6 @@ def test_helpers_need_an_executor() -> None:
     ],
 )
 def test_clients_are_told_what_is_shown(shown: Any, told: dict[str, Any]) -> None:
-    """Each kind has its own shape, which goes into the history as JSON."""
+    """2.10.7, 2.12.3: each kind has its own shape, which goes into the history as JSON."""
     assert shown.as_dict() == told
     json.dumps(shown.as_dict())
