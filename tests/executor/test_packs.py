@@ -265,7 +265,7 @@ async def test_routes_of_packs_answer(client: Client, executor: Executor) -> Non
 
 
 async def test_events_of_packs_reach_their_clients(client: Client, executor: Executor) -> None:
-    """1.5 own events, 1.5 binary 3: any name, numbers with bytes, and progress text, from a thread of the pack's own."""
+    """1.5 own events, 1.5 binary 3: any name, numbers with bytes, progress text, from a thread of the pack's own."""
     async with aiohttp.ClientSession() as session:
         other = Client(executor.url, session, "other")
         await other.connect()
