@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from drivers.wire import FILE_SCHEME, JobFile, WorkflowJson
 from orchestrator.errors import FieldError
+from orchestrator.runs import shapes
 from orchestrator.wire import InputSpec
 
 PREFIX: Final = "ComfyUIDeployExternal"
@@ -54,6 +55,8 @@ def check(inputs: Mapping[str, Any], specs: Sequence[InputSpec]) -> list[FieldEr
     """Every way in which the inputs do not fit the version, each naming the input. Empty: they fit."""
     by_id = {spec.input_id: spec for spec in specs}
     errors: list[FieldError] = []
+    if shapes.ANY_INPUT in by_id:
+        return errors
     for key, value in inputs.items():
         spec = by_id.get(key)
         if spec is None:
@@ -148,6 +151,8 @@ def lay(
     """
     if not inputs:
         return graph, []
+    if shapes.is_shape(graph):
+        return shapes.fill(graph, inputs, files)
     needed: dict[str, JobFile] = {}
     values = {key: _value(key, value, files, needed) for key, value in inputs.items()}
     laid = {node_id: _laid(node, values) for node_id, node in graph.items()}
