@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from orchestrator.wire import ProgressEvent, RunEvent
+from orchestrator.wire import LogPart, ProgressEvent, RunEvent
 
-LiveEvent = RunEvent | ProgressEvent
+LiveEvent = RunEvent | ProgressEvent | LogPart
 MOST_CHANGES: Final = 1000
+MOST_LOGS: Final = 200
 
 
 class TooSlow(Exception):
@@ -23,10 +24,12 @@ class TooSlow(Exception):
 
 
 class Subscription:
-    """One watcher's queue: all state changes in order, and of progress only the newest of each run."""
+    """One watcher's queue: all state changes in order, of progress only the newest of each run, and the newest logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, logs: bool = False) -> None:
+        self.wants_logs = logs
         self._changes: deque[RunEvent] = deque()
+        self._logs: deque[LogPart] = deque(maxlen=MOST_LOGS)
         self._progress: dict[str, ProgressEvent] = {}
         self._bell = asyncio.Event()
         self._lost = False
@@ -35,6 +38,8 @@ class Subscription:
         """Queue an event; never blocks."""
         if isinstance(event, ProgressEvent):
             self._progress[event.run_id] = event
+        elif isinstance(event, LogPart):
+            self._logs.append(event)
         elif len(self._changes) >= MOST_CHANGES:
             self._lost = True
         else:
@@ -43,7 +48,7 @@ class Subscription:
 
     async def next(self, timeout: float) -> LiveEvent | None:
         """The next event, or None after timeout seconds without one. Raises TooSlow."""
-        if not self._changes and not self._progress and not self._lost:
+        if not self._waiting() and not self._lost:
             try:
                 async with asyncio.timeout(timeout):
                     await self._bell.wait()
@@ -52,13 +57,18 @@ class Subscription:
         self._bell.clear()
         if self._lost:
             raise TooSlow
+        if self._logs:  # first, so that the lines of a run come before its end
+            return self._pop(self._logs.popleft())
         if self._changes:
             return self._pop(self._changes.popleft())
         run_id = next(iter(self._progress))
         return self._pop(self._progress.pop(run_id))
 
+    def _waiting(self) -> bool:
+        return bool(self._changes or self._progress or self._logs)
+
     def _pop(self, event: LiveEvent) -> LiveEvent:
-        if self._changes or self._progress:
+        if self._waiting():
             self._bell.set()
         return event
 
@@ -79,9 +89,14 @@ class Hub:
         self._newest: dict[str, ProgressEvent] = {}
 
     @contextmanager
-    def subscribe(self, organisation_id: str, run_id: str | None = None) -> Iterator[Subscription]:
-        """Watch one run, or everything of the organisation. The caller has checked that the run is its own."""
-        subscription = Subscription()
+    def subscribe(
+        self, organisation_id: str, run_id: str | None = None, *, logs: bool = False
+    ) -> Iterator[Subscription]:
+        """Watch one run, or everything of the organisation. The caller has checked that the run is its own.
+
+        logs: its lines too; only a run's watcher gets them.
+        """
+        subscription = Subscription(logs=logs)
         table, key = (self._by_organisation, organisation_id) if run_id is None else (self._by_run, run_id)
         table.setdefault(key, set()).add(subscription)
         try:
@@ -93,9 +108,14 @@ class Hub:
 
     def publish(self, organisation_id: str, event: LiveEvent) -> None:
         """Give an event to the run's watchers and the organisation's."""
-        if isinstance(event, ProgressEvent):
-            self._newest[event.run_id] = event
         run_id = event.run_id
+        if isinstance(event, LogPart):
+            for subscription in self._by_run.get(run_id, ()):
+                if subscription.wants_logs:
+                    subscription.put(event)
+            return
+        if isinstance(event, ProgressEvent):
+            self._newest[run_id] = event
         for subscription in self._by_run.get(run_id, ()):
             subscription.put(event)
         for subscription in self._by_organisation.get(organisation_id, ()):

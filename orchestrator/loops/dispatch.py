@@ -135,6 +135,7 @@ class Dispatch:
             known=RunState("not-started", head.revision, head.attempts, head.max_attempts, faults=head.faults),
             token_hash=ids.digest(attempt.token),
             claim_s=self._config.claim_s,
+            why=attempt.placement.why,
         )
 
     async def _send(self, attempt: _Attempt) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -57,11 +57,28 @@ class Waiting(Struct, frozen=True):
     tried: frozenset[MachineId] = frozenset()
 
 
+class Why(Struct, frozen=True, omit_defaults=True):
+    """What counted when a machine was chosen: how many fitted, and the facts behind its score.
+
+    warm: it was given this version lately; speed_ms is its own average for the version, fastest_ms the best of all.
+    """
+
+    fitting: int
+    score: float
+    free: int
+    slots: int
+    warm: bool = False
+    tried_before: bool = False
+    speed_ms: float | None = None
+    fastest_ms: float | None = None
+
+
 class Placement(Struct, frozen=True):
     """This run goes to this machine."""
 
     run_id: RunId
     machine_id: MachineId
+    why: Why | None = None
 
 
 class Plan(Struct, frozen=True):
@@ -143,6 +160,20 @@ class _Lane:
             return self.fit[min(aside)[1]]
         return found
 
+    def why(self, machine: MachineView, tried: frozenset[MachineId]) -> Why:
+        """What speaks for the machine, before its slot is taken."""
+        speed = machine.speeds.get(self.demand.version_id)
+        return Why(
+            fitting=len(self.fit),
+            score=round(score(self.demand, machine, self.fastest), 3),
+            free=machine.free,
+            slots=machine.slots,
+            warm=self.demand.version_id in machine.warm,
+            tried_before=machine.id in tried,
+            speed_ms=speed,
+            fastest_ms=None if speed is None else self.fastest,
+        )
+
 
 def choose(waiting: Sequence[Waiting], demands: Mapping[int, Demand], machines: Sequence[MachineView]) -> Plan:
     """Place as many waiting runs as there is room for, in queue order. machines' `free` is counted down."""
@@ -156,8 +187,8 @@ def choose(waiting: Sequence[Waiting], demands: Mapping[int, Demand], machines: 
         if machine is None:
             (plan.full if lane.fit else plan.unfit).add(run.lane)
             continue
+        plan.placements.append(Placement(run.run_id, machine.id, lane.why(machine, run.tried)))
         machine.free -= 1
-        plan.placements.append(Placement(run.run_id, machine.id))
     return plan
 
 
@@ -176,6 +207,22 @@ def explain(reasons: Sequence[tuple[str, str]], total: int, again: str | None = 
     named = "; ".join(f"{name} {reason}" for name, reason in reasons[:5])
     more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
     return f"none of {total} machines can run it: {named}{more}"
+
+
+def explain_choice(machine: str, why: Mapping[str, Any] | None) -> str:
+    """Why a run is on this machine, for people. why: a Why as it was stored; None: it was not noted."""
+    if why is None:
+        return f"it is on {machine}"
+    fitting = why["fitting"]
+    said = ["the only machine that fits" if fitting == 1 else f"the best of {fitting} machines that fit"]
+    if why.get("warm"):
+        said.append("it ran this version lately")
+    said.append(f"{why['free']} of {why['slots']} slots were free")
+    if why.get("speed_ms"):
+        said.append(f"it takes about {why['speed_ms']:.0f} ms for this version, the fastest {why['fastest_ms']:.0f} ms")
+    if why.get("tried_before"):
+        said.append("an earlier attempt failed there, and no other had room")
+    return f"it is on {machine}: {', '.join(said)}"
 
 
 def _of_all(reason: str) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from drivers.wire import AttemptId, Failure, LeaseToken, MachineId, Output, RunId, Timings
+from orchestrator.runs.schedule import Why
 from orchestrator.runs.state import (
     Placed,
     Refusal,
@@ -49,7 +50,7 @@ class Change(Struct, frozen=True):
     known: RunState | None = None  # what the caller loaded, to spare a read; the revision guards it
     token_hash: bytes | None = None  # of a placement: the hash of its lease token
     claim_s: float = 0.0
-    timeout_s: int = 0
+    why: Why | None = None  # of a placement: what counted
 
 
 class Changed(Struct, frozen=True):
@@ -219,14 +220,16 @@ def _token_fits(wish: Change, row: _Row) -> bool:
 
 
 def _arguments(rows: list[_Row]) -> list[list[Any]]:
-    """The columns of APPLY's six unnests, in its order."""
+    """The columns of APPLY's six unnests, in its order; those that were added to it later stand at the end."""
+    placed = _columns(7, (_placed_columns(wish, row) for row in rows for wish, _ in row.changes if _is_placed(wish)))
     return [
         *_columns(11, (_run_columns(row) for row in rows)),
         *_columns(6, (_history_columns(changed) for row in rows for _, changed in row.changes)),
-        *_columns(6, (_placed_columns(wish, row) for row in rows for wish, _ in row.changes if _is_placed(wish))),
+        *placed[:6],
         *_columns(2, (_claimed_columns(wish) for row in rows for wish, _ in row.changes if _is_claim(wish))),
         *_columns(5, (_ended_columns(wish, c) for row in rows for wish, c in row.changes if c.ended_attempt)),
         *_columns(8, (column for row in rows for column in _output_columns(row))),
+        placed[6],
     ]
 
 
@@ -272,7 +275,8 @@ def _placed_columns(wish: Change, row: _Row) -> tuple[Any, ...]:
     event = wish.event
     if not isinstance(event, Placed):
         raise TypeError(event)
-    return (event.attempt_id, row.run_id, row.state.attempts, event.machine_id, wish.token_hash, wish.claim_s)
+    why = msgspec.to_builtins(wish.why) if wish.why else None
+    return (event.attempt_id, row.run_id, row.state.attempts, event.machine_id, wish.token_hash, wish.claim_s, why)
 
 
 def _claimed_columns(wish: Change) -> tuple[Any, ...]:

@@ -54,11 +54,11 @@ with wanted as (
   insert into run_events (run_id, revision, organisation_id, status, attempt, machine_id, reason)
   select run_id, revision, organisation_id, status, attempt, machine_id, reason from history
 ), into_attempts as (
-  insert into attempts (id, run_id, organisation_id, number, machine_id, token_hash, claim_until)
+  insert into attempts (id, run_id, organisation_id, number, machine_id, token_hash, claim_until, placement)
   select p.id, p.run_id, a.organisation_id, p.number, p.machine_id, p.token_hash,
-         now() + make_interval(secs => p.claim_s)
-  from unnest($18::uuid[], $19::uuid[], $20::smallint[], $21::uuid[], $22::bytea[], $23::float8[])
-    as p(id, run_id, number, machine_id, token_hash, claim_s)
+         now() + make_interval(secs => p.claim_s), p.placement
+  from unnest($18::uuid[], $19::uuid[], $20::smallint[], $21::uuid[], $22::bytea[], $23::float8[], $39::jsonb[])
+    as p(id, run_id, number, machine_id, token_hash, claim_s, placement)
   join applied a on a.id = p.run_id
 ), touched as (
   select coalesce(c.id, e.id) as id, c.id is not null as claimed, e.id is not null as ended, a.timeout_s,

@@ -9,6 +9,9 @@ from msgspec import Meta, Struct, field
 
 from orchestrator.wire.base import Label, Request, RunStatus
 
+RunOrigin = Literal["api", "manual", "retry", "public-share"]
+Tag = Annotated[str, Meta(min_length=1, max_length=50)]
+
 
 class RunCreate(Request):
     """Body of POST /runs: exactly one of deployment_id and version_id.
@@ -24,6 +27,54 @@ class RunCreate(Request):
     timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     pool: dict[Label, Label] = field(default_factory=dict)
+
+
+class RunUpdate(Request):
+    """Body of PATCH /runs/{id}: what people note about a run. What is left out stays."""
+
+    favourite: bool | None = None
+    note: Annotated[str, Meta(max_length=2000)] | None = None
+    tags: Annotated[list[Tag], Meta(max_length=20)] | None = None
+
+
+class BatchCreate(Request):
+    """Body of POST /runs/batch: one run for each of `inputs`, or for each combination of `input_grid`.
+
+    common_inputs are laid under every run's own. The rest is as in RunCreate and holds for every run.
+    """
+
+    deployment_id: str | None = None
+    version_id: str | None = None
+    inputs: list[dict[str, Any]] | None = None
+    input_grid: dict[str, list[Any]] | None = None
+    common_inputs: dict[str, Any] = field(default_factory=dict)
+    webhook_url: Annotated[str, Meta(max_length=2000)] | None = None
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
+    max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    pool: dict[Label, Label] = field(default_factory=dict)
+
+
+class BatchAccepted(Struct):
+    """202: every run of the batch is stored. run_ids are in the order of the inputs."""
+
+    id: str
+    total: int
+    run_ids: list[str]
+    url: str
+
+
+class Batch(Struct, omit_defaults=True):
+    """A batch and how its runs stand: how many of each status, and how many have ended.
+
+    total counts those that were started; runs that the retention deleted are in no other number.
+    """
+
+    id: str
+    total: int
+    created_at: datetime
+    ended: int = 0
+    counts: dict[str, int] = {}
 
 
 class RunAccepted(Struct):
@@ -91,6 +142,80 @@ class Run(Struct, omit_defaults=True):
     progress_text: str | None = None
     outputs: list[RunOutput] | None = None
     attempt_list: list[Attempt] | None = None
+    origin: RunOrigin = "api"
+    batch_id: str | None = None
+    retry_of: str | None = None
+    favourite: bool = False
+    note: str = ""
+    tags: list[str] = []
+
+
+class LogPart(Struct, omit_defaults=True):
+    """Some lines that an executor wrote while it worked on a run; live, an SSE event `log`."""
+
+    id: str
+    run_id: str
+    attempt_id: str
+    at: datetime
+    lines: list[str]
+
+
+class Phase(Struct):
+    """One stretch of a run's time. The last one of a run that has not ended is open: it lasts until now."""
+
+    name: Literal["waiting", "placed", "preparing", "running", "uploading"]
+    begin: datetime
+    end: datetime | None
+    ms: int
+
+
+class AttemptTimeline(Struct, omit_defaults=True):
+    """The phases of one attempt. What its machine measured is in ms: wait is the wait for its executor to start."""
+
+    number: int
+    phases: list[Phase]
+    machine_id: str | None = None
+    machine_name: str | None = None
+    outcome: str | None = None
+    fetch_ms: float | None = None
+    cold_start_ms: float | None = None
+    execute_ms: float | None = None
+    upload_ms: float | None = None
+
+
+class Timeline(Struct):
+    """Where a run's time went: waiting for a machine (all waits together), and attempt by attempt."""
+
+    run_id: str
+    status: RunStatus
+    total_ms: int
+    waiting_ms: int
+    attempts: list[AttemptTimeline]
+
+
+class MachineFit(Struct, omit_defaults=True):
+    """Whether a machine could take a run now; lacks says what stands against it."""
+
+    machine_id: str
+    name: str
+    fits: bool
+    lacks: str | None = None
+
+
+class Placement(Struct, omit_defaults=True):
+    """Why a run is on its machine, or why it waits. `why` is what counted when the machine was chosen.
+
+    machines are looked at for a run that waits; at most 100 are listed, those that fit first.
+    """
+
+    run_id: str
+    status: RunStatus
+    reason: str
+    attempt: int = 0
+    machine_id: str | None = None
+    machine_name: str | None = None
+    why: dict[str, Any] | None = None
+    machines: list[MachineFit] = []
 
 
 class RunEvent(Struct, omit_defaults=True):
