@@ -6,19 +6,23 @@ What node packs print becomes lines too. It knows no log files and nobody who re
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+import msgspec
 import structlog
 
 Entry = dict[str, str]
 """t: when, as ISO 8601 without zone, in UTC; m: the line in plain words, with its line feed."""
+
+Said = MutableMapping[str, Any]
+"""A line as the program said it: event, level, timestamp, and whatever else belongs to it."""
 
 LINES_KEPT = 300
 LONGEST_LINE = 10_000
@@ -29,21 +33,25 @@ class Journal:
     """The last lines, for whoever looks at them later, and the one who is told of new ones. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=LINES_KEPT)
-        self.tell: Callable[[Entry], None] = lambda _: None
+        self._said: deque[Said] = deque(maxlen=LINES_KEPT)
+        self.tell: Callable[[Said], None] = lambda _: None
 
     def entries(self) -> list[Entry]:
         """The lines, the oldest first."""
-        return list(self._entries)
+        return [in_words(said) for said in tuple(self._said)]
 
-    def add(self, _: Any, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """A step of structlog's: keep the line, hand it on unchanged."""
-        more = "".join(f" {key}={value}" for key, value in said.items() if key not in NOT_SAID)
-        words = f"[{said.get('level', 'info')}] {said.get('event', '')}{more}"
-        entry = {"t": datetime.now(UTC).replace(tzinfo=None).isoformat(), "m": words[:LONGEST_LINE] + "\n"}
-        self._entries.append(entry)
-        self.tell(entry)
+    def add(self, _: Any, __: str, said: Said) -> Said:
+        """A step of structlog's: keep the line, hand it on unchanged. It is put into words when somebody reads it."""
+        self._said.append(said)
+        self.tell(said)
         return said
+
+
+def in_words(said: Said) -> Entry:
+    """A line as people read it."""
+    more = "".join(f" {key}={value}" for key, value in said.items() if key not in NOT_SAID)
+    words = f"[{said.get('level', 'info')}] {said.get('event', '')}{more}"
+    return {"t": str(said.get("timestamp", "")).removesuffix("Z"), "m": words[:LONGEST_LINE] + "\n"}
 
 
 JOURNAL = Journal()
@@ -102,7 +110,7 @@ def set_up(level: str = "INFO", to_stdout: bool = False) -> None:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             JOURNAL.add,
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.JSONRenderer(_rendered),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
@@ -111,6 +119,13 @@ def set_up(level: str = "INFO", to_stdout: bool = False) -> None:
     logging.basicConfig(level=max(lowest, logging.WARNING), handlers=[_ToStructlog()], force=True)
     logging.captureWarnings(capture=True)
     warnings.simplefilter("once")
+
+
+def _rendered(said: Said, **_: Any) -> str:
+    try:
+        return msgspec.json.encode(said, enc_hook=str).decode()
+    except (TypeError, ValueError):  # keys that are no texts, half characters, what holds itself
+        return json.dumps(said, default=str, skipkeys=True)
 
 
 def take_prints() -> None:

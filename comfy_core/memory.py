@@ -83,6 +83,7 @@ class Memory:
         self._lock = threading.RLock()
         self._ticks = count(1)
         self._peaks = Peaks()
+        self._meter = PeakMeter(device)
         if device.type == "cuda" and self.limits.vram is not None:
             total = self._meters.device(device)[1]
             torch.cuda.set_per_process_memory_fraction(min(1.0, self.limits.vram / total), device)
@@ -186,12 +187,11 @@ class Memory:
     def running(self) -> Iterator[None]:
         """A run takes place within: `require` asks this memory, and the run's peaks are measured."""
         token = _present.set(self)
-        meter = PeakMeter(self.device)
-        meter.start()
+        self._meter.start()
         try:
             yield
         finally:
-            self._peaks = meter.read()
+            self._peaks = self._meter.read()
             _present.reset(token)
 
     @property

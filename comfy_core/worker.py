@@ -72,28 +72,31 @@ class Worker:
         return reporter.last_node if item and reporter and item.client_id == client_id else None
 
     def _work(self) -> None:
-        with asyncio.Runner() as runner:
-            while True:
-                item = self._queue.take(IDLE_POLL_S)
-                if item is not None:
-                    self._guarded(item, runner.run)
-                self._tidy(busy=item is not None)
+        asyncio.run(self._serve())
 
-    def _guarded(self, item: Item, run: Callable[[Any], Result]) -> None:
+    async def _serve(self) -> None:
+        """Nothing else runs on this thread's loop, so waiting for a prompt may block it."""
+        while True:
+            item = self._queue.take(IDLE_POLL_S)
+            if item is not None:
+                await asyncio.create_task(self._guarded(item))  # a task, for a context of its own
+            self._tidy(busy=item is not None)
+
+    async def _guarded(self, item: Item) -> None:
         try:
-            self._one(item, run)
+            await self._one(item)
         except Exception:
             log.exception("a prompt could not be brought to its end", prompt_id=item.prompt_id)
             self._queue.done()
 
-    def _one(self, item: Item, run: Callable[[Any], Result]) -> None:
+    async def _one(self, item: Item) -> None:
         prompt = DynamicPrompt(item.prompt)
         reporter = self._reporter = Reporter(item, prompt, self._post)
         started = time.perf_counter()
         stored = dumps(item.shown())  # now, since node code may change the prompt it is handed
         reporter.begin()
         try:
-            result = run(self._run(item, prompt, reporter))
+            result = await self._run(item, prompt, reporter)
         except Exception as error:
             log.exception("the engine failed", prompt_id=item.prompt_id)
             result = Result("error", _engine_failure(item, error))

@@ -32,6 +32,7 @@ class LoadImageSetFromFolderNode(BuiltIn):
     RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE",)
     FUNCTION = "load_images"
     EXPERIMENTAL = True
+    LISTS_FILES = True
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name

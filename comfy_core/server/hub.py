@@ -1,8 +1,9 @@
 """The WebSockets of all clients and the way to them from any thread. It knows no prompts.
 
-Messages from the worker are gathered and carried over to the loop together, so that a graph of thousands of nodes
-does not wake it once per node. A client that reads too slowly is closed with 1013 instead of filling memory. Pictures
-are encoded in a thread when their turn comes; of the small ones of one node that wait, only the newest is sent.
+Messages from the worker are gathered for a moment and carried over to the loop together, so that neither a graph of
+thousands of nodes nor a prompt that takes a millisecond wakes it once per node; how a run ended is carried at once. A
+client that reads too slowly is closed with 1013 instead of filling memory. Pictures are encoded in a thread when their
+turn comes; of the small ones of one node that wait, only the newest is sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from comfy_core.log import Said, in_words
 from comfy_core.server.previews import TEXT, Preview, preview_of, text_message
 
 BACKLOG_AT_MOST = 100_000
@@ -26,6 +28,8 @@ BACKLOG_BYTES = 256 << 20
 SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
 STATUS = "status"
+GATHER_S = 0.002
+AT_ONCE = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 GOODBYE_S = 2.0
 
 
@@ -120,6 +124,7 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: deque[tuple[str | int, Any, str | None]] = deque()
         self._woken = False
+        self._hurried = False
         self._depth: Callable[[], int] = lambda: 0
         self._following: set[str] = set()
 
@@ -150,10 +155,12 @@ class Hub:
         else:
             self._following.discard(client_id)
 
-    def logged(self, entry: dict[str, str]) -> None:
+    def logged(self, said: Said) -> None:
         """A line was logged. Callable from any thread."""
-        for client_id in tuple(self._following):
-            self.send("logs", {"entries": [entry], "size": None}, client_id)
+        if self._following:
+            entry = in_words(said)
+            for client_id in tuple(self._following):
+                self.send("logs", {"entries": [entry], "size": None}, client_id)
 
     def status(self) -> dict[str, Any]:
         """The body of a status message."""
@@ -187,16 +194,24 @@ class Hub:
 
     def _put(self, event: str | int, data: Any, client_id: str | None) -> None:
         self._outbox.append((event, data, client_id))
-        if not self._woken and self._loop is not None:
-            self._woken = True
+        if self._loop is None:
+            return
+        if event in AT_ONCE and not self._hurried:
+            self._woken = self._hurried = True
             self._loop.call_soon_threadsafe(self._carry)
+        elif not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._gather)
+
+    def _gather(self) -> None:
+        asyncio.get_running_loop().call_later(GATHER_S, self._carry)
 
     def _carry(self) -> None:
-        self._woken = False
+        self._woken = self._hurried = False
         while self._outbox:
             event, data, client_id = self._outbox.popleft()
-            if event == STATUS and client_id is None and self._outbox and self._outbox[0][0] == STATUS:
-                continue  # a newer one comes at once
+            if event == STATUS and client_id is None and self._statuses_follow():
+                continue  # newer ones come at once
             if event == 0 and isinstance(data, tuple):
                 asyncio.get_running_loop().call_later(*data)
                 continue
@@ -204,6 +219,10 @@ class Hub:
             receivers = [known] if known else [] if client_id is not None else list(self._clients.values())
             if receivers:
                 _hand(event, data, receivers)
+
+    def _statuses_follow(self) -> bool:
+        """Two more of them: ComfyUI sends two as a prompt is queued and taken, and clients may count on both."""
+        return len(self._outbox) > 1 and self._outbox[0][0] == STATUS == self._outbox[1][0]
 
 
 def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
