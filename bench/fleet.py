@@ -206,7 +206,8 @@ class _Straight:
         return rate
 
     async def _insert(self, new: list[runs.NewRun]) -> list[RunId]:
-        return await runs.insert(self._db, new)
+        await runs.insert(self._db, new)
+        return [run.id for run in new]
 
     async def _submit(self) -> None:
         while time.perf_counter() < self._stop:

@@ -10,6 +10,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from orchestrator.api import (
 )
 from orchestrator.api import auth as auth_api
 from orchestrator.api import files as files_api
+from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
 from orchestrator.files import Files
@@ -46,10 +48,12 @@ from orchestrator.live.hub import Hub
 from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
+from orchestrator.store import idempotency
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.migrate import migrate
+from orchestrator.vault import Vault
 
 log = structlog.get_logger("app")
 
@@ -84,6 +88,7 @@ class Services(Struct):
     ledger: Ledger
     fleet: Fleet
     parts: Parts
+    vault: Vault
     on_machine_changed: Callable[[str], None]
 
 
@@ -103,7 +108,7 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
     app_config = AppConfig(
         route_handlers=[route for module in MODULES for route in module.routes],
         lifespan=[lifespan],
-        middleware=[Authenticate()],
+        middleware=[Authenticate(), Idempotency()],
         exception_handlers=problems.HANDLERS,
         before_send=[problems.echo_request_id],
         before_request=problems.check_body,
@@ -145,6 +150,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
         ledger=running.ledger,
         fleet=running.fleet,
         parts=parts,
+        vault=Vault(secret, "vault"),
         on_machine_changed=lambda _machine_id: running.machine_changed(),
     )
     for loop in [*running.loops, *_loops(services)]:
@@ -153,7 +159,10 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
 
 
 def _loops(services: Services) -> list[Loop]:
-    return [Loop("api key use", services.auth.flush, Bell(), poll_s=15.0)]
+    return [
+        Loop("api key use", services.auth.flush, Bell(), poll_s=15.0),
+        Loop("old idempotency keys", partial(idempotency.sweep, services.db), Bell(), poll_s=60.0),
+    ]
 
 
 async def _embedded(config: Config, stack: AsyncExitStack) -> str:

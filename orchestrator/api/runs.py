@@ -17,12 +17,14 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from orchestrator import wire
+from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.hub import Hub, Subscription, TooSlow
+from orchestrator.live.once import REPLAYED, once_of
 from orchestrator.live.parts import Parts
 from orchestrator.live.shown import signed_outputs
 from orchestrator.live.starting import Order, start
@@ -42,7 +44,8 @@ RECHECK_S: Final = 2.0
     operation_id="create_run",
     summary="Start a run",
     guards=[requires("playground", "runs:write")],
-    responses=documented(400, 403, 404, 413),
+    opt=OWN,
+    responses=documented(400, 403, 404, 409, 413),
 )
 async def create(
     data: wire.RunCreate, request: Request[Principal, Any, State], parts: Parts
@@ -64,11 +67,13 @@ async def create(
             pool=data.pool,
             timeout_s=data.timeout_s,
             max_attempts=data.max_attempts,
+            once=await once_of(request),
         ),
     )
     location = f"/api/v1/runs/{run.id}"
     accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
-    return Response(accepted, status_code=202, headers={"Location": location})
+    headers = {"Location": location} | ({REPLAYED: "true"} if run.replayed else {})
+    return Response(accepted, status_code=202, headers=headers)
 
 
 @get(

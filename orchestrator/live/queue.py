@@ -7,6 +7,7 @@ from collections.abc import Callable
 from drivers.wire import RunId
 from orchestrator.store import runs
 from orchestrator.store.db import Database
+from orchestrator.store.idempotency import Repeated
 from orchestrator.store.writer import Writer
 
 
@@ -16,7 +17,7 @@ class Queue:
     def __init__(self, db: Database, added: Callable[[list[runs.NewRun]], None]) -> None:
         self._db = db
         self._added = added
-        self._writer: Writer[runs.NewRun, RunId] = Writer(self._insert)
+        self._writer: Writer[runs.NewRun, RunId | Repeated | None] = Writer(self._insert)
         self._reader: Writer[runs.Wanted, runs.Target | None] = Writer(self._look_up)
 
     def start(self) -> None:
@@ -36,11 +37,11 @@ class Queue:
     async def _look_up(self, wanted: list[runs.Wanted]) -> list[runs.Target | None]:
         return await runs.targets(self._db, wanted)
 
-    async def add(self, run: runs.NewRun) -> RunId:
-        """Queue a run; once this returns it is durable and will end exactly once."""
+    async def add(self, run: runs.NewRun) -> RunId | Repeated | None:
+        """Queue a run; once this returns it is durable and will end exactly once. Else: as runs.insert has it."""
         return await self._writer.put(run)
 
-    async def _insert(self, new: list[runs.NewRun]) -> list[RunId]:
-        stored = await runs.insert(self._db, new)
-        self._added(new)
-        return stored
+    async def _insert(self, new: list[runs.NewRun]) -> list[RunId | Repeated | None]:
+        answers = await runs.insert(self._db, new)
+        self._added([run for run, answer in zip(new, answers, strict=True) if isinstance(answer, str)])
+        return answers

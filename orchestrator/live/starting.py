@@ -12,17 +12,23 @@ import msgspec
 from msgspec import Struct
 
 from drivers import egress
+from drivers.wire import RunId
 from orchestrator import wire
-from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.errors import ApiProblem, Conflict, FieldError, Invalid, NotFound
+from orchestrator.live.once import other_body
 from orchestrator.live.parts import Parts
 from orchestrator.runs import inputs
 from orchestrator.runs.schedule import Demand, lane_of
-from orchestrator.store import runs
+from orchestrator.store import idempotency, runs
+from orchestrator.store.idempotency import Once, Repeated
 from orchestrator.store.ids import new_id
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """A run somebody wants. Exactly one of deployment_id and version_id. timeout_s None: the installation's default."""
+    """A run somebody wants. Exactly one of deployment_id and version_id. timeout_s None: the installation's default.
+
+    once: its Idempotency-Key (live/once.py); the same again gives the same run.
+    """
 
     organisation_id: str
     deployment_id: str | None = None
@@ -35,10 +41,27 @@ class Order(Struct, frozen=True, kw_only=True):
     timeout_s: int | None = None
     max_attempts: int = 3
     origin: str = "api"
+    once: Once | None = None
 
 
 async def start(parts: Parts, order: Order) -> runs.NewRun:
-    """Check the order and queue the run; once this returns it is durable. Raises Invalid or NotFound."""
+    """Check the order and queue the run; once this returns it is durable. Raises Invalid, NotFound or Conflict.
+
+    An order whose Idempotency-Key was used before gives the run of then, `replayed`.
+    """
+    try:
+        run = await _checked(parts, order)
+    except ApiProblem:
+        # What it was checked against may have changed since the run was queued.
+        earlier = await _earlier(parts, order)
+        if earlier is None:
+            raise
+        return earlier
+    queued = await parts.queue.add(run)
+    return run if queued == run.id else _replayed(run, queued)
+
+
+async def _checked(parts: Parts, order: Order) -> runs.NewRun:
     target = await _target(parts, order)
     specs = msgspec.convert(target.inputs, list[wire.InputSpec])
     errors = inputs.check(order.inputs, specs) or await _missing_files(parts, order)
@@ -46,9 +69,30 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
         refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
-    run = _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
-    await parts.queue.add(run)
-    return run
+    return _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
+
+
+async def _earlier(parts: Parts, order: Order) -> runs.NewRun | None:
+    if order.once is None:
+        return None
+    found = (await idempotency.repeated(parts.db, [(order.organisation_id, order.once)]))[0]
+    return None if found is None else _replayed(_nothing(order), found)
+
+
+def _nothing(order: Order) -> runs.NewRun:
+    """The shape of a run whose particulars are not known any more; only its id will count."""
+    return runs.NewRun(
+        id=RunId(""), organisation_id=order.organisation_id, workflow_id="", version_id="", deployment_id=None
+    )
+
+
+def _replayed(run: runs.NewRun, found: str | Repeated | None) -> runs.NewRun:
+    if not isinstance(found, Repeated):
+        detail = "the Idempotency-Key ran out at this moment; send again"
+        raise Conflict(detail, code="idempotency_in_flight", retry_after_s=1)
+    if not found.same:
+        raise other_body()
+    return msgspec.structs.replace(run, id=RunId(found.run_id or ""), replayed=True)
 
 
 def refuse_url(field: str, url: str, *, allow_private: bool) -> None:
@@ -111,4 +155,5 @@ def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
         timeout_s=timeout_s,
         webhook_url=order.webhook_url,
         created_by=order.created_by,
+        once=order.once,
     )

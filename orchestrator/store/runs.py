@@ -12,11 +12,13 @@ from msgspec import Struct
 
 from drivers.wire import MachineId, RunId
 from orchestrator import wire
+from orchestrator.store import idempotency
 from orchestrator.store.db import Database
+from orchestrator.store.idempotency import Once, Repeated
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
-    """A run about to be queued."""
+    """A run about to be queued. once: the Idempotency-Key it came with; replayed: it stood under that key already."""
 
     id: RunId
     organisation_id: str
@@ -33,6 +35,8 @@ class NewRun(Struct, frozen=True, kw_only=True):
     timeout_s: int = 3600
     webhook_url: str | None = None
     created_by: str | None = None
+    once: Once | None = None
+    replayed: bool = False
 
 
 class Head(Struct, frozen=True):
@@ -68,28 +72,54 @@ _INSERT: Final[LiteralString] = """
 with new as (
   select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::run_origin[], $7::smallint[],
                        $8::bigint[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::smallint[], $13::int[], $14::text[],
-                       $15::uuid[])
+                       $15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::bytea[])
     as n(id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by)
+         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by,
+         credential, route, key_hash, request_hash)
+), claimed as (
+  insert into idempotency_keys as k
+    (organisation_id, credential, route, key_hash, request_hash, run_id, expires_at)
+  select distinct on (organisation_id, credential, route, key_hash)
+         organisation_id, credential, route, key_hash, request_hash, id, now() + $20 * interval '1 second'
+  from new where key_hash is not null order by organisation_id, credential, route, key_hash, id
+  on conflict (organisation_id, credential, route, key_hash) do update
+    set request_hash = excluded.request_hash, run_id = excluded.run_id, created_at = now(),
+        expires_at = excluded.expires_at
+    where k.expires_at <= now()
+  returning run_id
 ), stored as (
   insert into runs (id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
                     pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by)
-  select * from new returning id, organisation_id
+  select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
+         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by
+  from new where key_hash is null or id in (select run_id from claimed) returning id, organisation_id
 ), history as (
   insert into run_events (run_id, revision, organisation_id, status)
   select id, 1, organisation_id, 'not-started' from stored
+), counted as (
+  insert into run_count_deltas (organisation_id, status, delta)
+  select organisation_id, 'not-started', count(*) from stored group by organisation_id
 )
-insert into run_count_deltas (organisation_id, status, delta)
-select organisation_id, 'not-started', count(*) from stored group by organisation_id
+select id from new where key_hash is not null and id not in (select run_id from claimed)
 """
+_COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in ("once", "replayed"))
 
 
-async def insert(db: Database, runs: list[NewRun]) -> list[RunId]:
-    """Queue runs: one statement for all. Raises asyncpg.ForeignKeyViolationError when a version is gone."""
-    names = NewRun.__struct_fields__
-    columns = [[getattr(run, name) for run in runs] for name in names]
-    await db.execute(_INSERT, *columns)
-    return [run.id for run in runs]
+async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | None]:
+    """Queue runs: one statement for all. Raises asyncpg.ForeignKeyViolationError when a version is gone.
+
+    A run whose Idempotency-Key was used before is not queued: its place holds what stands under the key, or None when
+    that was forgotten at this very moment.
+    """
+    columns = [[getattr(run, name) for run in runs] for name in _COLUMNS]
+    keys = [[run.once and getattr(run.once, name) for run in runs] for name in Once.__struct_fields__]
+    left_out = {str(row["id"]) for row in await db.fetch(_INSERT, *columns, *keys, idempotency.LIFE_S)}
+    again = [run for run in runs if run.id in left_out]
+    if not again:
+        return [run.id for run in runs]
+    found = await idempotency.repeated(db, [(run.organisation_id, run.once) for run in again if run.once])
+    instead = {run.id: repeated for run, repeated in zip(again, found, strict=True)}
+    return [instead.get(run.id, run.id) for run in runs]
 
 
 class Wanted(Struct, frozen=True):
