@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from orchestrator.live.hub import Hub, LiveEvent, Subscription, TooSlow
+from orchestrator.live.hub import Hub, LiveEvent, PreviewEvent, Subscription, TooSlow
 from orchestrator.runs.state import TERMINAL
 from orchestrator.store import runs
 from orchestrator.store.db import Database
@@ -29,12 +29,14 @@ async def follow(
     after: int,
     draining: asyncio.Event,
     logs: bool = False,
+    previews: bool = False,
 ) -> AsyncGenerator[LiveEvent | None]:
     """What happened after the revision, then what happens, until the run has ended or the server drains.
 
-    None means: nothing for KEEP_ALIVE_S. logs: the lines of its executor too. The caller has checked whose run it is.
+    None means: nothing for KEEP_ALIVE_S. logs: the lines of its executor too; previews: its pictures. The caller
+    has checked whose run it is.
     """
-    with hub.subscribe(organisation_id, run_id, logs=logs) as subscription:
+    with hub.subscribe(organisation_id, run_id, logs=logs, previews=previews) as subscription:
         quiet = 0.0
         stored = await runs.events_after(db, organisation_id, run_id, after)
         while not draining.is_set():
@@ -52,13 +54,15 @@ async def follow(
                 yield None
 
 
-async def _next(subscription: Subscription, after: int) -> tuple[list[RunEvent] | None, ProgressEvent | LogPart | None]:
+async def _next(
+    subscription: Subscription, after: int
+) -> tuple[list[RunEvent] | None, ProgressEvent | LogPart | PreviewEvent | None]:
     """The next change or progress; None instead of changes means: ask the database."""
     try:
         live = await subscription.next(RECHECK_S)
     except TooSlow:
         return None, None
-    if isinstance(live, ProgressEvent | LogPart):
+    if isinstance(live, ProgressEvent | LogPart | PreviewEvent):
         return [], live
     if live is None or live.revision > after + 1:
         return None, None

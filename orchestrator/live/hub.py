@@ -12,9 +12,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from msgspec import Struct
+
 from orchestrator.wire import LogPart, ProgressEvent, RunEvent
 
-LiveEvent = RunEvent | ProgressEvent | LogPart
+
+class PreviewEvent(Struct, frozen=True):
+    """A picture of what a node is making: JPEG or PNG. Never stored."""
+
+    run_id: str
+    node_id: str
+    content_type: str
+    image: bytes
+
+
+LiveEvent = RunEvent | ProgressEvent | LogPart | PreviewEvent
 MOST_CHANGES: Final = 1000
 MOST_LOGS: Final = 200
 
@@ -24,13 +36,17 @@ class TooSlow(Exception):
 
 
 class Subscription:
-    """One watcher's queue: all state changes in order, of progress only the newest of each run, and the newest logs."""
+    """One watcher's queue: all state changes in order, the newest logs, and of progress and previews only the newest of
+    each run.
+    """
 
-    def __init__(self, *, logs: bool = False) -> None:
+    def __init__(self, *, logs: bool = False, previews: bool = False) -> None:
         self.wants_logs = logs
+        self.wants_previews = previews
         self._changes: deque[RunEvent] = deque()
         self._logs: deque[LogPart] = deque(maxlen=MOST_LOGS)
         self._progress: dict[str, ProgressEvent] = {}
+        self._previews: dict[str, PreviewEvent] = {}
         self._bell = asyncio.Event()
         self._lost = False
 
@@ -40,6 +56,8 @@ class Subscription:
             self._progress[event.run_id] = event
         elif isinstance(event, LogPart):
             self._logs.append(event)
+        elif isinstance(event, PreviewEvent):
+            self._previews[event.run_id] = event
         elif len(self._changes) >= MOST_CHANGES:
             self._lost = True
         else:
@@ -61,11 +79,12 @@ class Subscription:
             return self._pop(self._logs.popleft())
         if self._changes:
             return self._pop(self._changes.popleft())
-        run_id = next(iter(self._progress))
-        return self._pop(self._progress.pop(run_id))
+        if self._progress:
+            return self._pop(self._progress.pop(next(iter(self._progress))))
+        return self._pop(self._previews.pop(next(iter(self._previews))))
 
     def _waiting(self) -> bool:
-        return bool(self._changes or self._progress or self._logs)
+        return bool(self._changes or self._progress or self._logs or self._previews)
 
     def _pop(self, event: LiveEvent) -> LiveEvent:
         if self._waiting():
@@ -87,16 +106,17 @@ class Hub:
         self._by_run: dict[str, set[Subscription]] = {}
         self._by_organisation: dict[str, set[Subscription]] = {}
         self._newest: dict[str, ProgressEvent] = {}
+        self._seen: dict[str, PreviewEvent] = {}
 
     @contextmanager
     def subscribe(
-        self, organisation_id: str, run_id: str | None = None, *, logs: bool = False
+        self, organisation_id: str, run_id: str | None = None, *, logs: bool = False, previews: bool = False
     ) -> Iterator[Subscription]:
         """Watch one run, or everything of the organisation. The caller has checked that the run is its own.
 
-        logs: its lines too; only a run's watcher gets them.
+        logs: its lines too; only a run's watcher gets them. previews: pictures of what is being made, too.
         """
-        subscription = Subscription(logs=logs)
+        subscription = Subscription(logs=logs, previews=previews)
         table, key = (self._by_organisation, organisation_id) if run_id is None else (self._by_run, run_id)
         table.setdefault(key, set()).add(subscription)
         try:
@@ -116,18 +136,24 @@ class Hub:
             return
         if isinstance(event, ProgressEvent):
             self._newest[run_id] = event
-        for subscription in self._by_run.get(run_id, ()):
-            subscription.put(event)
-        for subscription in self._by_organisation.get(organisation_id, ()):
-            subscription.put(event)
+        elif isinstance(event, PreviewEvent):
+            self._seen[run_id] = event
+        for subscription in (*self._by_run.get(run_id, ()), *self._by_organisation.get(organisation_id, ())):
+            if subscription.wants_previews or not isinstance(event, PreviewEvent):
+                subscription.put(event)
 
     def progress(self, run_id: str) -> ProgressEvent | None:
         """The newest progress of a run under way here."""
         return self._newest.get(run_id)
 
+    def preview(self, run_id: str) -> PreviewEvent | None:
+        """The newest preview of a run under way here."""
+        return self._seen.get(run_id)
+
     def forget(self, run_id: str) -> None:
         """The run's attempt has ended: its progress means nothing any more."""
         self._newest.pop(run_id, None)
+        self._seen.pop(run_id, None)
 
     def watched(self) -> list[str]:
         """Runs that somebody watches one by one."""
