@@ -237,6 +237,12 @@ class Files:
         signature = self._signature("PUT", file.id, "", expires)
         return f"{self._config.base_url}/files/upload/{file.id}?expires={expires}&signature={signature}"
 
+    def put_url(self, path: str, subject: str, name: str) -> str:
+        """A URL of ours, `path` and the name, that takes one file until it expires; subject says for whom."""
+        expires = self._expiry()
+        signature = self._signature("PUT", subject, name, expires)
+        return f"{self._config.base_url}{path}/{quote(name, safe='')}?expires={expires}&signature={signature}"
+
     def direct_url(self, file: FileRow) -> str | None:
         """A pre-signed URL of the storage itself, where it has one."""
         return self.storage.signed("GET", key_of(file.organisation_id, file.sha256), STEP_S)

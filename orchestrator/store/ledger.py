@@ -39,7 +39,10 @@ MOST_ROUNDS: Final = 20
 
 
 class Change(Struct, frozen=True):
-    """A wish that a run change. organisation_id, when given, must own the run; token proves a machine's report."""
+    """A wish that a run change. organisation_id, when given, must own the run; token proves a machine's report.
+
+    proven: the attempt's token was shown before, with what the report is drawn from.
+    """
 
     run_id: RunId
     event: RunEvent
@@ -192,7 +195,7 @@ def _decide(wish: Change, row: _Row | None) -> Step | Refusal:
     """Ask the rules; a step is folded into the row."""
     if row is None or (wish.organisation_id is not None and wish.organisation_id != row.organisation_id):
         return Refusal("unknown", "no such run", stop=True)
-    if isinstance(wish.event, Reported) and not _token_fits(wish, row):
+    if isinstance(wish.event, Reported) and not wish.proven and not _token_fits(wish, row):
         return Refusal("foreign", "the token is not that of the attempt which holds the run", stop=True)
     verdict = advance(row.state, wish.event)
     if isinstance(verdict, Step):
