@@ -244,19 +244,31 @@ class Declined(Struct, frozen=True, tag="declined"):
     reason: str
 
 
-AgentFrame = Hello | Beat | InventoryChanged | Progress | Preview | Declined
+class Log(Struct, frozen=True, tag="log"):
+    """Lines that an executor wrote while it worked on an attempt. Sent only when the Welcome asked for them."""
+
+    run_id: RunId
+    attempt_id: AttemptId
+    lines: list[str]
+
+
+AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined
 
 
 # Frames from the orchestrator to the agent.
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """Answer to Hello. beat_s: send a Beat this often; lease_s: without beats for so long the machine is lost."""
+    """Answer to Hello. beat_s: send a Beat this often; lease_s: without beats for so long the machine is lost.
+
+    logs: Log frames are welcome; an orchestrator that does not know them never sets it.
+    """
 
     machine_id: MachineId
     name: str
     beat_s: float
     lease_s: float
+    logs: bool = False
 
 
 class Assign(Struct, frozen=True, tag="assign"):

@@ -20,6 +20,7 @@ from drivers.wire import (
     Failure,
     FailureClass,
     Job,
+    Log,
     Output,
     Preview,
     Progress,
@@ -41,6 +42,8 @@ _EXECUTOR_START_S = 180.0
 _ABORT_S = 20.0
 _FRESH_TRIES = 2
 _PREVIEW_LIMIT = 1_000_000
+_LOG_S = 0.5
+_LOG_LIMIT = 400_000
 _log = structlog.get_logger()
 
 
@@ -49,6 +52,9 @@ class Live(Protocol):
 
     def show(self, frame: Progress | Preview) -> None:
         """Show the newest frame."""
+
+    def write(self, frame: Log) -> None:
+        """Send lines of a log."""
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Show nothing more of an attempt."""
@@ -203,6 +209,7 @@ class Attempt:
         work = asyncio.create_task(self._prompt(comfy, placed))
         death = asyncio.create_task(self._executor.gone())
         memory = asyncio.create_task(self._watch_memory())
+        writing = asyncio.create_task(self._tell_log())
         try:
             await asyncio.wait((work, death), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -215,9 +222,9 @@ class Attempt:
             raise _crashed(await self._last_words(death, error)) from error
         finally:
             idle = death.done() or (work.done() and not work.cancelled() and work.exception() is None)
-            for task in (work, death, memory):
+            for task in (work, death, memory, writing):
                 task.cancel()
-            await asyncio.gather(work, death, memory, return_exceptions=True)
+            await asyncio.gather(work, death, memory, writing, return_exceptions=True)
             if not idle:
                 await self._clear(comfy, generation)
 
@@ -241,6 +248,27 @@ class Attempt:
         if placed.shelf.directory is not None:
             extra["fleet"] = {"directory": placed.shelf.directory}
         return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview)
+
+    async def _tell_log(self) -> None:
+        """Pass on what the executor writes, until this is cancelled; so much and no more."""
+        log = self._executor.log()
+        if log is None:
+            return
+        left = _LOG_LIMIT
+        try:
+            while left > 0:
+                left -= self._write(log.read(), left)
+                await asyncio.sleep(_LOG_S)
+        finally:
+            self._write(log.last(), left)
+
+    def _write(self, lines: list[str], left: int) -> int:
+        """Send lines if there is room for them; returns their length."""
+        size = sum(map(len, lines))
+        if lines and left > 0:
+            told = lines if size <= left else ["the executor wrote more than is kept of one attempt"]
+            self._tools.live.write(Log(self.job.run_id, self.job.attempt_id, told))
+        return size
 
     async def _clear(self, comfy: Comfy, generation: int) -> None:
         """Get our prompt off the executor; an executor that does not let go of it is ended."""

@@ -19,6 +19,7 @@ from drivers.wire import (
     AttemptId,
     Beat,
     Hello,
+    Log,
     Preview,
     Progress,
     ServerFrame,
@@ -29,6 +30,7 @@ from machine_agent.backoff import Backoff
 _LIVE_S = 0.25
 _REVOKED_S = 30.0
 _WELCOME_S = 15.0
+_LOGS_BEHIND = 100
 _LIMIT = 64_000_000  # bytes of one frame: a job carries a whole workflow
 _log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ class Link:
         self._beat = beat
         self._handle = handle
         self._connected = False
+        self._logs_wanted = False
         self._urgent: asyncio.Queue[AgentFrame] = asyncio.Queue()
         self._live: dict[tuple[AttemptId, type], Progress | Preview] = {}
         self._live_wake = asyncio.Event()
@@ -68,6 +71,11 @@ class Link:
         if self._connected:
             self._live[frame.attempt_id, type(frame)] = frame
             self._live_wake.set()
+
+    def write(self, frame: Log) -> None:
+        """Send lines of a log, if they are wanted and the line is not behind; dropped otherwise."""
+        if self._connected and self._logs_wanted and self._urgent.qsize() < _LOGS_BEHIND:
+            self._urgent.put_nowait(frame)
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Show nothing more of an attempt."""
@@ -119,7 +127,7 @@ class Link:
             raise ConnectionError("the orchestrator did not welcome us")
         _log.info("link_up", machine=welcome.name, beat_s=welcome.beat_s)
         backoff.reset()
-        self._connected = True
+        self._connected, self._logs_wanted = True, welcome.logs
         parts = [
             asyncio.create_task(part)
             for part in (

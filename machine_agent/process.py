@@ -27,6 +27,7 @@ from machine_agent.comfy import Comfy
 from machine_agent.errors import ExecutorGone
 from machine_agent.executor import Traits
 from machine_agent.launch import Checkout, Place, Program
+from machine_agent.log_tail import LogTail
 from machine_agent.memory_kills import MemoryKills
 from machine_agent.shelf import LocalShelf
 
@@ -133,6 +134,10 @@ class ExecutorProcess:
                 return [line.rstrip("\n")[:500] for line in deque(file, maxlen=lines)]
         except OSError:
             return []
+
+    def log(self) -> LogTail:
+        """What it writes from now on."""
+        return LogTail(self._log_path)
 
     def memory(self) -> int:
         """Bytes of main memory held by the executor now; 0 when it is not running."""

@@ -1,7 +1,7 @@
 """A tiny executor in its own process that speaks as much of ComfyUI's API as the agent uses, for tests of the agent.
 
 Nodes: LoadFile (file) and SaveFile (copy of a LoadFile's file), Wait (until the file `go` exists beside the
-output folder), Raise (type, message), Steps (progress, previews), Text (ui value). Nothing here computes images.
+output folder), Raise (type, message), Say (text), Steps (progress, previews), Text (ui value). Nothing here computes images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-CLASSES = ["LoadFile", "Raise", "SaveFile", "Steps", "Text", "Wait"]
+CLASSES = ["LoadFile", "Raise", "SaveFile", "Say", "Steps", "Text", "Wait"]
 
 
 class Executor:
@@ -132,6 +132,8 @@ class Executor:
                     "exception_message": inputs["message"],
                     "traceback": ["line\n"],
                 }
+            case "Say":
+                print(inputs["text"], end="", flush=True)
             case "Text":
                 outputs[node_id] = {"text": [inputs["text"]]}
             case "SaveFile":

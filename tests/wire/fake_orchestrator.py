@@ -52,6 +52,7 @@ class FakeOrchestrator:
         self.unacceptable: set[tuple[str, str]] = set()
         self.revoked = False
         self.beat_s = 0.2
+        self.logs = True
         self.connections = 0
         self.failing_puts = 0
         self._changed = asyncio.Condition()
@@ -146,7 +147,7 @@ class FakeOrchestrator:
             frame = msgspec.json.decode(message.data, type=AgentFrame)
             self.frames.append(frame)
             if isinstance(frame, Hello):
-                welcome = Welcome(MachineId("m1"), "test machine", self.beat_s, 10)
+                welcome = Welcome(MachineId("m1"), "test machine", self.beat_s, 10, logs=self.logs)
                 await socket.send_str(msgspec.json.encode(welcome).decode())
                 self._socket = socket
                 self.connections += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.wire import AttemptId, Declined, Drain, Hello, InventoryChanged, Preview, Progress, Stop
+from drivers.wire import AttemptId, Declined, Drain, Hello, InventoryChanged, Log, Preview, Progress, Stop
 from tests.wire.agent_process import AgentProcess, copying, job, until, waiting
 from tests.wire.fake_orchestrator import FakeOrchestrator, beats
 
@@ -72,6 +72,38 @@ async def test_live_frames_and_beats(orchestrator: FakeOrchestrator, agent: Agen
     await orchestrator.until(lambda: len(beats(orchestrator)) >= count + 3)
     assert beats(orchestrator)[-1].used == 0
     assert beats(orchestrator)[-1].attempts == []
+
+
+async def test_what_the_executor_writes_comes_over_the_line(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """Whole lines, cleaned of what a terminal makes of them, and the last words of a run that fails."""
+    said = "loading\rloaded \x1b[1mmodel\x1b[0m\x00\nunfinished"
+    graph = {
+        "1": {"class_type": "Say", "inputs": {"text": said}},
+        "2": {"class_type": "Raise", "inputs": {"type": "ValueError", "message": "no"}},
+    }
+    await orchestrator.assign(job("a1", graph))
+    await orchestrator.ended("a1")
+    await orchestrator.until(lambda: orchestrator.frames_of(Log))
+    assert [line for frame in orchestrator.frames_of(Log) for line in frame.lines] == ["loaded model", "unfinished"]
+    assert {frame.attempt_id for frame in orchestrator.frames_of(Log)} == {"a1"}
+
+
+async def test_an_orchestrator_that_knows_no_logs_is_sent_none(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """Without `logs` in its Welcome the line carries none, so that an older orchestrator does not stumble."""
+    orchestrator.logs = False
+    connections = orchestrator.connections
+    await orchestrator.stop()
+    await orchestrator.start()
+    await orchestrator.until(lambda: orchestrator.connections > connections)
+    await orchestrator.assign(job("a1", {"1": {"class_type": "Say", "inputs": {"text": "hello\n"}}}))
+    await orchestrator.ended("a1")
+    count = len(beats(orchestrator))
+    await orchestrator.until(lambda: len(beats(orchestrator)) > count)
+    assert orchestrator.frames_of(Log) == []
 
 
 async def test_inventory(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
