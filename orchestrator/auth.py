@@ -25,7 +25,8 @@ from msgspec import Struct
 
 from orchestrator.config import Config
 from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_key
-from orchestrator.errors import Forbidden, TooMany, Unauthorized
+from orchestrator.errors import Forbidden, NotFound, TooMany, Unauthorized
+from orchestrator.runs.access import RANK, Grant
 from orchestrator.store import keys, machines, users
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
@@ -37,7 +38,6 @@ REMEMBER_KEY_S: Final = 5.0
 REMEMBERED: Final = 10_000
 SESSION_COOKIE_S: Final = 7 * 86400
 LONGEST_PASSWORD: Final = 1000
-RANK: Final[dict[Role, int]] = {"playground": 0, "viewer": 1, "developer": 2, "admin": 3, "owner": 4}
 PUBLIC: Final[dict[str, Any]] = {"public": True}
 """`opt` of a handler that needs no credential of ours."""
 
@@ -47,7 +47,7 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Principal(Struct, frozen=True):
     """Whom a request acts for. user_id is None for a key whose maker is gone; key_id is None for a login.
 
-    scopes narrow what the role allows; None: all of it.
+    scopes narrow what the role allows, deployment_ids what may be run and seen of it; None: not narrowed.
     """
 
     organisation_id: str
@@ -56,6 +56,12 @@ class Principal(Struct, frozen=True):
     key_id: str | None = None
     session_id: str | None = None
     scopes: frozenset[str] | None = None
+    deployment_ids: frozenset[str] | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do, and so hand on."""
+        return Grant(self.role, self.scopes, self.deployment_ids)
 
     @property
     def actor(self) -> str:
@@ -66,16 +72,30 @@ class Principal(Struct, frozen=True):
         """Whether it ranks at least as high as role."""
         return RANK[self.role] >= RANK[role]
 
+    def may_run(self, deployment_id: str | None) -> bool:
+        """Whether it may start and see runs of this deployment; None: of a version without one."""
+        return self.deployment_ids is None or deployment_id in self.deployment_ids
+
+    def check_run(self, deployment_id: str | None) -> None:
+        """Refuse a run that it may not start. Raises NotFound, Forbidden."""
+        if self.may_run(deployment_id):
+            return
+        if deployment_id is None:
+            raise Forbidden("this key starts runs of its deployments only", code="key_bound")
+        raise NotFound(f"there is no deployment {deployment_id}", code="deployment_not_found")
+
 
 class Requires:
     """A guard: lets pass who ranks at least as high as `role` and, for a key with scopes, has `scope`.
 
-    Raises Forbidden. The route inventory reads both.
+    A key that is bound to deployments passes only where `bound` says that the handler asks `may_run`. Raises Forbidden.
+    The route inventory reads all three.
     """
 
-    def __init__(self, role: Role, scope: Scope | None = None) -> None:
+    def __init__(self, role: Role, scope: Scope | None = None, *, bound: bool = False) -> None:
         self.role = role
         self.scope = scope
+        self.bound = bound
 
     # async, since Litestar runs a synchronous guard in a thread
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
@@ -85,11 +105,13 @@ class Requires:
             raise Forbidden(f"this needs the role {self.role} or higher; the credential has {principal.role}")
         if self.scope is not None and principal.scopes is not None and self.scope not in principal.scopes:
             raise Forbidden(f"this needs the scope {self.scope}; the key has not been given it", code="scope_missing")
+        if principal.deployment_ids is not None and self.scope is not None and not self.bound:
+            raise Forbidden("this key is bound to deployments; it starts and looks at their runs", code="key_bound")
 
 
-def requires(role: Role, scope: Scope | None = None) -> Guard:
+def requires(role: Role, scope: Scope | None = None, *, bound: bool = False) -> Guard:
     """The guard of a route. scope: `resource:read` or `resource:write`, as in wire.base.Scope."""
-    return Requires(role, scope)
+    return Requires(role, scope, bound=bound)
 
 
 class Passwords:
@@ -175,7 +197,7 @@ class Authenticator:
             owner = await keys.owner(self._db, name)
             if owner is None:
                 return None
-            known = Principal(owner.organisation_id, owner.role, owner.user_id, owner.key_id)
+            known = _principal_of(owner)
             until = REMEMBER_KEY_S + time.time()
             self._remember(name, min(until, owner.expires_at.timestamp() if owner.expires_at else until), known)
         self._used_keys.add(known.key_id or "")
@@ -284,6 +306,17 @@ class Authenticator:
         if used:
             await keys.touch(self._db, used)
         return False
+
+
+def _principal_of(owner: keys.KeyOwner) -> Principal:
+    return Principal(
+        owner.organisation_id,
+        owner.role,
+        owner.user_id,
+        owner.key_id,
+        scopes=None if owner.scopes is None else frozenset(owner.scopes),
+        deployment_ids=None if owner.deployment_ids is None else frozenset(owner.deployment_ids),
+    )
 
 
 class MachineCredentials:

@@ -56,7 +56,7 @@ class RangeNotSatisfiable(ApiProblem):
 
 
 @post(
-    guards=[requires("playground", "files:write")],
+    guards=[requires("playground", "files:write", bound=True)],
     request_max_body_size=None,
     operation_id="upload_file",
     summary="Upload a file",

@@ -1,4 +1,4 @@
-"""API keys under /api/v1/api-keys: make (shown once), list, revoke."""
+"""API keys under /api/v1/api-keys: make (shown once), list, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from litestar import Router, delete, get, post
 
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
-from orchestrator.auth import RANK, Authenticator, Principal, requires
+from orchestrator.auth import Authenticator, Principal, requires
 from orchestrator.credentials import hint_of, new_api_key
-from orchestrator.errors import FieldError, Forbidden, Invalid, NotFound
+from orchestrator.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from orchestrator.runs.access import RANK, Grant, excess, handed_on
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.store import keys
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest
-from orchestrator.wire import ApiKey, ApiKeyCreate, Page
+from orchestrator.wire import ApiKey, ApiKeyCreate, ApiKeyRotate, Page
 
 
 @post(
@@ -26,13 +27,15 @@ from orchestrator.wire import ApiKey, ApiKeyCreate, Page
     guards=[requires("developer", "keys:write")],
 )
 async def create(data: ApiKeyCreate, principal: Principal, db: Database) -> ApiKey:
-    """The answer holds the key itself; it is never shown again. Its role cannot exceed the caller's."""
-    if RANK[data.role] > RANK[principal.role]:
-        raise Forbidden(f"a {principal.role} cannot make a key with the role {data.role}")
+    """The answer holds the key itself; it is never shown again. Nothing of it can exceed the caller's."""
+    deployment_ids = None if data.deployment_ids is None else [str(wanted) for wanted in data.deployment_ids]
+    grant = handed_on(principal.grant, data.role, data.scopes, deployment_ids)
+    beyond = excess(principal.grant, grant)
+    if beyond is not None:
+        raise Forbidden(f"a key cannot be given more than its maker has: {beyond}", code="key_exceeds_maker")
     if data.expires_at is not None and _as_utc(data.expires_at) <= datetime.now(UTC):
         raise Invalid("expires_at is in the past", errors=[FieldError("expires_at", "must lie in the future")])
     secret = new_api_key()
-    expires_at = None if data.expires_at is None else _as_utc(data.expires_at)
     row = keys.NewKey(
         principal.organisation_id,
         data.name,
@@ -40,7 +43,9 @@ async def create(data: ApiKeyCreate, principal: Principal, db: Database) -> ApiK
         hint_of(secret),
         data.role,
         principal.user_id,
-        expires_at,
+        None if data.expires_at is None else _as_utc(data.expires_at),
+        None if grant.scopes is None else sorted(grant.scopes),
+        None if grant.deployment_ids is None else [UUID(text) for text in sorted(grant.deployment_ids)],
     )
     async with db.transaction() as connection:
         made = await keys.create(connection, row, principal.actor)
@@ -73,19 +78,47 @@ async def list_keys(principal: Principal, db: Database, cursor: Cursor = None, l
 )
 async def revoke(key_id: UUID, principal: Principal, db: Database, auth: Authenticator) -> None:
     """End a key, at once here and within seconds on other replicas."""
-    role = await keys.role_of(db, principal.organisation_id, key_id)
-    if role is None:
-        raise NotFound(f"there is no API key {key_id}", code="api_key_not_found")
-    if RANK[role] > RANK[principal.role]:
-        raise Forbidden(f"a {principal.role} cannot revoke a key with the role {role}")
+    grant = await _grant(db, principal, key_id)
+    if RANK[grant.role] > RANK[principal.role]:
+        raise Forbidden(f"a {principal.role} cannot revoke a key with the role {grant.role}")
     await keys.revoke(db, principal.organisation_id, key_id, principal.actor)
     auth.forget(key_id=str(key_id))
+
+
+async def _grant(db: Database, principal: Principal, key_id: UUID) -> Grant:
+    grant = await keys.grant_of(db, principal.organisation_id, key_id)
+    if grant is None:
+        raise NotFound(f"there is no API key {key_id}", code="api_key_not_found")
+    return grant
+
+
+@post(
+    "/{key_id:uuid}/rotate",
+    status_code=200,
+    operation_id="rotate_api_key",
+    summary="Exchange a key's secret",
+    responses=documented(400, 403, 404, 409),
+    guards=[requires("developer", "keys:write")],
+)
+async def rotate(key_id: UUID, data: ApiKeyRotate, principal: Principal, db: Database, auth: Authenticator) -> ApiKey:
+    """The answer holds the new key, once. Name, role, scopes and expiry stay; the old key works for `grace_s` more."""
+    beyond = excess(principal.grant, await _grant(db, principal, key_id))
+    if beyond is not None:
+        raise Forbidden(f"this key may do more than the caller: {beyond}", code="key_exceeds_maker")
+    secret = new_api_key()
+    new = keys.Secret(digest(secret), hint_of(secret), data.grace_s)
+    rotated = await keys.rotate(db, principal.organisation_id, key_id, new, principal.actor)
+    if rotated is None:
+        raise Conflict(f"the API key {key_id} was revoked or has expired", code="api_key_ended")
+    auth.forget(key_id=str(key_id))
+    rotated.key = secret
+    return rotated
 
 
 routes = [
     Router(
         "/api/v1/api-keys",
-        route_handlers=[create, list_keys, revoke],
+        route_handlers=[create, list_keys, revoke, rotate],
         guards=[requires("developer")],
         tags=["api-keys"],
     )

@@ -37,13 +37,14 @@ from orchestrator.store.ledger import Change, Ledger
 
 KEEP_ALIVE_S: Final = 15.0
 RECHECK_S: Final = 2.0
+NOBODY: Final = str(UUID(int=0))
 
 
 @post(
     status_code=202,
     operation_id="create_run",
     summary="Start a run",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     opt=OWN,
     responses=documented(400, 403, 404, 409, 413),
 )
@@ -54,6 +55,7 @@ async def create(
     principal = request.user
     if data.version_id is not None and not principal.may("developer"):
         raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
+    principal.check_run(data.deployment_id)
     run = await start(
         parts,
         Order(
@@ -112,7 +114,7 @@ def _text(value: UUID | None) -> str | None:
     "/{run_id:uuid}",
     operation_id="get_run",
     summary="Look at a run",
-    guards=[requires("playground", "runs:read")],
+    guards=[requires("playground", "runs:read", bound=True)],
     responses=documented(403, 404),
 )
 async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub) -> wire.Run:
@@ -132,9 +134,9 @@ async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files
 
 
 async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
-    made_by = None if principal.may("viewer") else principal.user_id
+    made_by = None if principal.may("viewer") else principal.user_id or NOBODY
     run = await runs.get(db, principal.organisation_id, str(run_id), made_by)
-    if run is None:
+    if run is None or not principal.may_run(run.deployment_id):
         raise NotFound(f"there is no run {run_id}", code="run_not_found")
     return run
 
@@ -143,7 +145,7 @@ async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
     "/{run_id:uuid}/outputs",
     operation_id="list_run_outputs",
     summary="Outputs of a run",
-    guards=[requires("playground", "runs:read")],
+    guards=[requires("playground", "runs:read", bound=True)],
     responses=documented(403, 404),
 )
 async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
@@ -157,7 +159,7 @@ async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: 
     status_code=200,
     operation_id="cancel_run",
     summary="Cancel a run",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     responses=documented(403, 404),
 )
 async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Run:
@@ -172,7 +174,7 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     "/{run_id:uuid}/events",
     operation_id="follow_run",
     summary="Follow a run live (server-sent events)",
-    guards=[requires("playground", "runs:read")],
+    guards=[requires("playground", "runs:read", bound=True)],
     media_type="text/event-stream",
     responses=documented(400, 403, 404),
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from orchestrator.wire.base import Name, Request, Role
+from orchestrator.wire.base import Name, Request, Role, Scope
 
 
 class Login(Request):
@@ -45,11 +46,22 @@ class Me(Struct, omit_defaults=True):
 
 
 class ApiKeyCreate(Request):
-    """Body of POST /api-keys. The role cannot exceed the caller's own."""
+    """Body of POST /api-keys. Nothing can exceed the caller's own; scopes and deployments left out are the caller's.
+
+    scopes narrow what the role allows. deployment_ids: the only deployments whose runs it may start and see.
+    """
 
     name: Name
     role: Role = "developer"
     expires_at: datetime | None = None
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=50)] | None = None
+    deployment_ids: Annotated[list[UUID], Meta(min_length=1, max_length=100)] | None = None
+
+
+class ApiKeyRotate(Request):
+    """Body of POST /api-keys/{id}/rotate. The key that stood so far works for another grace_s seconds."""
+
+    grace_s: Annotated[int, Meta(ge=0, le=30 * 86400)] = 0
 
 
 class ApiKey(Struct, omit_defaults=True):
@@ -63,4 +75,7 @@ class ApiKey(Struct, omit_defaults=True):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    scopes: list[Scope] | None = None
+    deployment_ids: list[str] | None = None
+    previous_until: datetime | None = None
     key: str | None = None

@@ -16,7 +16,20 @@ Resource = Literal[
     "runs", "workflows", "deployments", "machines", "files", "webhooks", "shares",
     "keys", "members", "organisation", "usage", "audit",
 ]  # fmt: skip
-Scope = Annotated[str, Meta(pattern=r"^[a-z]+:(read|write)$")]
+Scope = Literal[
+    "runs:read", "runs:write",
+    "workflows:read", "workflows:write",
+    "deployments:read", "deployments:write",
+    "machines:read", "machines:write",
+    "files:read", "files:write",
+    "webhooks:read", "webhooks:write",
+    "shares:read", "shares:write",
+    "keys:read", "keys:write",
+    "members:read", "members:write",
+    "organisation:read", "organisation:write",
+    "usage:read", "usage:write",
+    "audit:read", "audit:write",
+]  # fmt: skip
 """What a key may do, as resource:action: `runs:write`. Writing a resource does not include reading it."""
 RunStatus = Literal[
     "not-started", "queued", "started", "running", "uploading", "success", "failed", "timeout", "cancelled"
