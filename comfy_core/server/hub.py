@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from comfy_core.log import Said, in_words
+from comfy_core.server.line import Line, Message
 from comfy_core.server.previews import TEXT, Preview, preview_of, text_message
 
 BACKLOG_AT_MOST = 100_000
@@ -29,22 +30,19 @@ SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
 STATUS = "status"
 GATHER_S = 0.002
+TOGETHER_BYTES = 1 << 16
 AT_ONCE = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 GOODBYE_S = 2.0
 
 
-Message = tuple[WSMsgType, bytes]
-"""Text or binary, ready to be sent."""
-
-
 class Client:
-    """One connected socket and what is still to be sent to it. features: what it negotiated; abort: cut its line."""
+    """One connected client and what is still to be sent to it. features: what it negotiated."""
 
-    def __init__(self, client_id: str, socket: web.WebSocketResponse, abort: Callable[[], None]) -> None:
+    def __init__(self, client_id: str, line: Line) -> None:
         self.client_id = client_id
-        self.socket = socket
+        self.socket = line.socket
         self.features: dict[str, Any] = {}
-        self._abort = abort
+        self._line = line
         self._backlog: deque[Message | Preview] = deque()
         self._bytes = 0
         self._newest: dict[Any, Preview] = {}
@@ -76,7 +74,7 @@ class Client:
         self._late = True
         self._backlog.clear()
         self._newest.clear()
-        asyncio.get_running_loop().call_later(GOODBYE_S, self._abort)
+        asyncio.get_running_loop().call_later(GOODBYE_S, self._line.abort)
 
     async def pump(self) -> None:
         """Send until the socket closes or the client is too far behind."""
@@ -85,21 +83,32 @@ class Client:
                 await self._more.wait()
                 self._more.clear()
                 while self._backlog:
-                    await self._send(self._backlog.popleft())
+                    await self._send_some()
                 if self._late:
                     await self.socket.close(code=LATE, message=b"too slow")
         except (ConnectionError, RuntimeError):
             return
 
-    async def _send(self, message: Message | Preview) -> None:
-        if isinstance(message, Preview):
-            self._bytes -= message.weight
-            if self._is_newest(message):
-                await self._send_picture(message)
-        else:
-            kind, data = message
-            self._bytes -= len(data)
-            await self.socket.send_frame(data, kind)
+    async def _send_some(self) -> None:
+        """The picture that is next, or the messages before the next picture, up to a limit."""
+        first = self._backlog[0]
+        if isinstance(first, Preview):
+            self._backlog.popleft()
+            self._bytes -= first.weight
+            if self._is_newest(first):
+                await self._send_picture(first)
+            return
+        together: list[Message] = []
+        room = TOGETHER_BYTES
+        while self._backlog and room > 0:
+            message = self._backlog[0]
+            if isinstance(message, Preview):
+                break
+            together.append(message)
+            self._backlog.popleft()
+            room -= len(message[1])
+        self._bytes -= TOGETHER_BYTES - room
+        await self._line.send(together)
 
     def _is_newest(self, preview: Preview) -> bool:
         if not preview.replaceable:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from functools import partial
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from comfy_core.server.hub import Client, encode
 from comfy_core.server.info import features
+from comfy_core.server.line import Line
 from comfy_core.server.state import STATE, State
 
 HEARTBEAT_S = 30.0
@@ -23,7 +23,7 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
     client_id = request.query.get("clientId") or uuid.uuid4().hex
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S)
     await socket.prepare(request)
-    client = Client(client_id, socket, partial(_abort, request))
+    client = Client(client_id, Line(socket, request.transport))
     state.hub.join(client)
     client.push(encode("status", state.hub.status() | {"sid": client_id}))
     at = state.worker.running_node(client_id)
@@ -36,11 +36,6 @@ async def websocket(request: web.Request) -> web.WebSocketResponse:
         pump.cancel()
         state.hub.leave(client)
     return socket
-
-
-def _abort(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 async def _listen(state: State, client: Client, socket: web.WebSocketResponse) -> None:
