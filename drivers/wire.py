@@ -218,7 +218,10 @@ class InventoryChanged(Struct, frozen=True, tag="inventory"):
 
 
 class Progress(Struct, frozen=True, tag="progress", omit_defaults=True):
-    """Live progress; never stored. value is 0..1 over the whole run, text says what is going on."""
+    """Live progress; never stored. value is 0..1 over the whole run, text says what is going on.
+
+    step and steps are of the node at work, when it says so.
+    """
 
     run_id: RunId
     attempt_id: AttemptId
@@ -226,6 +229,10 @@ class Progress(Struct, frozen=True, tag="progress", omit_defaults=True):
     node_id: str | None = None
     node_type: str | None = None
     text: str = ""
+    nodes_done: int = 0
+    nodes_total: int = 0
+    step: int | None = None
+    steps: int | None = None
 
 
 class Preview(Struct, frozen=True, tag="preview"):

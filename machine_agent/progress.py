@@ -17,6 +17,7 @@ class Tracker:
         self._current: str | None = None
         self._part = 0.0
         self._steps = ""
+        self._counted: tuple[int, int] | None = None
         self._value = 0.0
 
     def take(self, name: str, data: dict[str, Any]) -> Progress | None:
@@ -49,6 +50,10 @@ class Tracker:
             node_id=self._current,
             node_type=node_type,
             text=text,
+            nodes_done=len(self._done & self._classes.keys()),
+            nodes_total=len(self._classes),
+            step=None if self._counted is None else self._counted[0],
+            steps=None if self._counted is None else self._counted[1],
         )
 
     def _enter(self, node: Any) -> None:
@@ -57,12 +62,14 @@ class Tracker:
         self._current = None if node is None else str(node)
         self._part = 0.0
         self._steps = ""
+        self._counted = None
 
     def _advance(self, data: dict[str, Any]) -> None:
         value, limit = data.get("value", 0), data.get("max", 0)
         if isinstance(value, int | float) and isinstance(limit, int | float) and limit > 0:
             self._part = min(1.0, max(0.0, value / limit))
             self._steps = f" {value:g}/{limit:g}"
+            self._counted = (round(value), round(limit))
 
     def _share(self) -> float:
         done = len(self._done & self._classes.keys())

@@ -27,10 +27,12 @@ from orchestrator.store.ids import new_id
 class Order(Struct, frozen=True, kw_only=True):
     """A run somebody wants. Exactly one of deployment_id and version_id. timeout_s None: the installation's default.
 
-    once: its Idempotency-Key (live/once.py); the same again gives the same run.
+    once: its Idempotency-Key (live/once.py); the same again gives the same run. id: what the run shall be called, from
+    who noted something of it before; None: a new id.
     """
 
     organisation_id: str
+    id: str | None = None
     deployment_id: str | None = None
     version_id: str | None = None
     created_by: str | None = None
@@ -140,7 +142,7 @@ def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
         pinned=target.machine_id,  # type: ignore[arg-type]
     )
     return runs.NewRun(
-        id=new_id(),  # type: ignore[arg-type]
+        id=order.id or new_id(),  # type: ignore[arg-type]
         organisation_id=order.organisation_id,
         workflow_id=target.workflow_id,
         version_id=target.version_id,

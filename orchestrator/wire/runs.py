@@ -231,10 +231,14 @@ class RunEvent(Struct, omit_defaults=True):
 
 
 class ProgressEvent(Struct, omit_defaults=True):
-    """Live progress, an SSE event `progress`; never stored. value is 0..1."""
+    """Live progress, an SSE event `progress`; never stored. value is 0..1; step and steps are of the node at work."""
 
     run_id: str
     value: float
     node_id: str | None = None
     node_type: str | None = None
     text: str = ""
+    nodes_done: int = 0
+    nodes_total: int = 0
+    step: int | None = None
+    steps: int | None = None
