@@ -102,7 +102,12 @@ def request_id(scope: Scope) -> str:
 async def echo_request_id(message: Any, scope: Scope) -> None:
     """A `before_send` hook: every answer carries the id of its request."""
     if message["type"] == "http.response.start":
-        message.setdefault("headers", []).append((b"x-request-id", request_id(scope).encode("latin-1")))
+        known = request_id(scope).encode("latin-1")
+        headers = message.setdefault("headers", [])
+        headers.append((b"x-request-id", known))
+        handler = scope.get("route_handler")
+        if handler is not None and "request_id_header" in handler.opt:
+            headers.append((handler.opt["request_id_header"].encode(), known))
 
 
 class _Pairs(dict[str, Any]):
