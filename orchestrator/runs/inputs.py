@@ -155,8 +155,12 @@ def lay(
         return shapes.fill(graph, inputs, files)
     needed: dict[str, JobFile] = {}
     values = {key: _value(key, value, files, needed) for key, value in inputs.items()}
-    laid = {node_id: _laid(node, values) for node_id, node in graph.items()}
-    return laid, list(needed.values())
+    return place(graph, values), list(needed.values())
+
+
+def place(graph: WorkflowJson, values: Mapping[str, Any]) -> WorkflowJson:
+    """The graph with these values at the nodes that take them, as they are."""
+    return {node_id: _laid(node, values) for node_id, node in graph.items()}
 
 
 def _value(key: str, value: Any, files: Mapping[str, JobFile], needed: dict[str, JobFile]) -> Any:

@@ -54,6 +54,7 @@ class Change(Struct, frozen=True):
     token_hash: bytes | None = None  # of a placement: the hash of its lease token
     claim_s: float = 0.0
     why: Why | None = None  # of a placement: what counted
+    proven: bool = False
 
 
 class Changed(Struct, frozen=True):
