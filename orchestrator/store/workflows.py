@@ -114,7 +114,8 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     rows = await db.fetch(
         """
         select id, name, latest_version, created_at, updated_at from workflows
-        where organisation_id = $1 and deleted_at is null and ($2::uuid is null or id < $2) order by id desc limit $3
+        where organisation_id = $1 and deleted_at is null and not hidden and ($2::uuid is null or id < $2)
+        order by id desc limit $3
         """,
         organisation_id,
         after,
