@@ -243,7 +243,17 @@ class Fleet:
     def _progress(self, link: Link, frame: Progress | None) -> None:
         if frame is None or frame.attempt_id not in link.held:
             return
-        event = ProgressEvent(frame.run_id, frame.value, frame.node_id, frame.node_type, frame.text)
+        event = ProgressEvent(
+            frame.run_id,
+            frame.value,
+            frame.node_id,
+            frame.node_type,
+            frame.text,
+            frame.nodes_done,
+            frame.nodes_total,
+            frame.step,
+            frame.steps,
+        )
         self._hub.publish(link.organisation_id, event)
 
     # What it holds, and what it should hold
