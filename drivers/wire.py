@@ -169,17 +169,40 @@ class ModelFile(Struct, frozen=True, omit_defaults=True):
 class NodePack(Struct, frozen=True, omit_defaults=True):
     """A node pack of a machine's executor. status: loaded, failed, timed_out or skipped; reason says why.
 
-    missing: requirements the pack states and the machine lacks.
+    missing: requirements the pack states and the machine lacks. commit: what git has checked out in its folder.
     """
 
     name: str
     status: str = "loaded"
     reason: str | None = None
     missing: list[str] = []
+    commit: str | None = None
+
+
+class Widget(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A value that the editor shows on a node. sent: it is an input of the class, and not the editor's own."""
+
+    name: str
+    default: Any = None
+    sent: bool = True
+
+
+class NodeSpec(Struct, frozen=True, omit_defaults=True):
+    """What turning an editor's graph into a prompt needs of a class: its widgets in order, and its node pack."""
+
+    widgets: list[Widget] = []
+    pack: str = ""
+
+
+NodeSpecs = dict[str, NodeSpec]
+"""By class_type."""
 
 
 class Inventory(Struct, frozen=True, omit_defaults=True):
-    """What a machine has. node_classes are the class_type names its executor can run; packs brought some of them."""
+    """What a machine has. node_classes are the class_type names its executor can run; packs brought some of them.
+
+    specs names what these classes take: the sha256 (hex) of the NodeSpecs, which the orchestrator asks for once.
+    """
 
     gpus: list[Gpu] = []
     node_classes: list[str] = []
@@ -188,6 +211,7 @@ class Inventory(Struct, frozen=True, omit_defaults=True):
     ram: int = 0
     cpus: int = 0
     packs: list[NodePack] = []
+    specs: str = ""
 
 
 # Frames from the agent to the orchestrator.
@@ -251,6 +275,13 @@ class Declined(Struct, frozen=True, tag="declined"):
     reason: str
 
 
+class Specs(Struct, frozen=True, tag="specs"):
+    """Answer to AskSpecs: what the classes take that the inventory's `specs` stands for."""
+
+    hash: str
+    classes: NodeSpecs
+
+
 class Log(Struct, frozen=True, tag="log"):
     """Lines that an executor wrote while it worked on an attempt. Sent only when the Welcome asked for them."""
 
@@ -259,7 +290,7 @@ class Log(Struct, frozen=True, tag="log"):
     lines: list[str]
 
 
-AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined
+AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs
 
 
 # Frames from the orchestrator to the agent.
@@ -297,7 +328,13 @@ class Drain(Struct, frozen=True, tag="drain"):
     on: bool
 
 
-ServerFrame = Welcome | Assign | Stop | Drain
+class AskSpecs(Struct, frozen=True, tag="ask_specs"):
+    """The inventory named specs that the orchestrator does not have yet: send them."""
+
+    hash: str
+
+
+ServerFrame = Welcome | Assign | Stop | Drain | AskSpecs
 
 
 class EnrolRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ import structlog
 
 from drivers.wire import (
     PROTOCOL,
+    AskSpecs,
     Assign,
     AttemptId,
     Beat,
@@ -23,6 +24,7 @@ from drivers.wire import (
     Hello,
     InventoryChanged,
     ServerFrame,
+    Specs,
     Stop,
     Welcome,
 )
@@ -173,6 +175,9 @@ class Agent:
             case Drain(on=on):
                 _log.info("drain_ordered", on=on)
                 self.pool.draining = on or self._leaving
+            case AskSpecs(hash=wanted):
+                if wanted == self.inspector.inventory.specs:
+                    self.link.send(Specs(wanted, self.inspector.specs))
             case Welcome():
                 _log.warning("unexpected_welcome")
             case _:

@@ -72,6 +72,11 @@ class Comfy:
         """The class_type names the executor can run."""
         return sorted(await self._get("/object_info", dict[str, msgspec.Raw]))
 
+    async def declared(self) -> dict[str, Any]:
+        """What each class declares, by class_type."""
+        described: dict[str, Any] = await self._get("/object_info", dict[str, Any])
+        return described
+
     async def system_stats(self) -> dict[str, Any]:
         """The `system` part of /system_stats."""
         stats: dict[str, Any] = await self._get("/system_stats", dict[str, Any])

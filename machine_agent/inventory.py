@@ -15,10 +15,11 @@ import psutil
 import structlog
 from msgspec import structs
 
-from drivers.wire import Gpu, Inventory, ModelFile, NodePack
+from drivers.wire import Gpu, Inventory, ModelFile, NodePack, NodeSpecs
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
+from machine_agent.specs import name_of, specs_of
 from machine_agent.translate import translatable
 
 _MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})
@@ -81,6 +82,7 @@ class Inspector:
         self._store = store
         self._hashes = _load(store)
         self.inventory = bare(gpus)
+        self.specs: NodeSpecs = {}
 
     async def look(self, executor: Executor, *, hashed: bool) -> bool:
         """Look at the executor and the models; True when something changed. Unless `hashed`, new files have no hash."""
@@ -96,16 +98,17 @@ class Inspector:
     async def _ask(self, executor: Executor, found: Inventory) -> Inventory:
         comfy = Comfy(self._session, executor.url)
         try:
-            classes = await comfy.object_info()
+            declared = await comfy.declared()
             system = await comfy.system_stats()
             packs = [_short(pack) for pack in await comfy.packs()]
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
             return found
-        classes = sorted({*classes, *translatable(classes)})
+        classes = sorted({*declared, *translatable(declared)})
+        self.specs = specs_of(declared)
         found = await self._elsewhere(executor, found)
         versions = {**found.versions, **_versions(system)}
-        return structs.replace(found, node_classes=classes, versions=versions, packs=packs)
+        return structs.replace(found, node_classes=classes, versions=versions, packs=packs, specs=name_of(self.specs))
 
     async def _elsewhere(self, executor: Executor, found: Inventory) -> Inventory:
         """What an executor has that is not this machine's own."""

@@ -34,6 +34,7 @@ from orchestrator.api import (
     problems,
     runs,
     schema,
+    versions,
     webhooks,
     workflows,
 )
@@ -43,6 +44,7 @@ from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
 from orchestrator.files import Files
+from orchestrator.live.abilities import Abilities
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
 from orchestrator.live.parts import Parts
@@ -64,6 +66,7 @@ MODULES: Final = (
     keys,
     machines,
     workflows,
+    versions,
     deployments,
     files_api,
     grants,
@@ -138,7 +141,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     files = Files(config, secret)
     await files.open()
     running = await engine.start(config, db, dsn, secret, files, stack)
-    parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db))
+    parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db))
     services = Services(
         config=config,
         secret=secret,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_core.config import PackSettings
+from comfy_core.packs.commit import commit_of
 from comfy_core.packs.report import PackReport
 
 ENTRY = "__init__.py"
@@ -70,6 +71,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 def _pack(path: Path, settings: PackSettings) -> Pack:
     report = PackReport(path.name if path.is_dir() else path.stem, str(path))
+    report.commit = commit_of(path)
     pack = Pack(path, report)
     why = _why_not(pack, settings)
     if why is not None:

@@ -14,7 +14,7 @@ class PackReport:
 
     reason: why it is not there, with the last lines of the traceback; also what went wrong in a pack that was loaded
     all the same (a prestart script that failed, a name that a built-in node has). missing: requirements that are not
-    installed; nothing is ever installed by the executor.
+    installed; nothing is ever installed by the executor. commit: what git has checked out in its folder.
     """
 
     name: str
@@ -25,6 +25,7 @@ class PackReport:
     web: str | None = None
     reason: str | None = None
     missing: list[str] = field(default_factory=list)
+    commit: str | None = None
 
     def remark(self, text: str) -> None:
         """Add to the reason."""

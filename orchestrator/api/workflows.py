@@ -32,7 +32,7 @@ def _checked(graphs: VersionCreate) -> NewVersion:
         code = errors[0].code if len({error.code for error in errors}) == 1 else "bad_graph"
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise Invalid(f"{errors[0].path}: {errors[0].message}{more}", code=code, errors=errors)
-    return NewVersion(graphs, requirements_of(graphs.api_graph))
+    return NewVersion(graphs, requirements_of(graphs.api_graph, graphs.ui_graph, graphs.snapshot))
 
 
 @post(

@@ -8,6 +8,7 @@ leaves a slot taken or a run forgotten. It knows no HTTP, and makes events for t
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -18,6 +19,7 @@ import structlog
 from drivers.classic import Classic
 from drivers.wire import (
     AgentFrame,
+    AskSpecs,
     AttemptId,
     Beat,
     Declined,
@@ -31,15 +33,17 @@ from drivers.wire import (
     Progress,
     RunId,
     ServerFrame,
+    Specs,
     Stop,
     Welcome,
 )
 from orchestrator.config import Config
-from orchestrator.live.hub import Hub
+from orchestrator.live.hub import Hub, PreviewEvent
+from orchestrator.runs.compatibility import hashes_of, is_sha256, name_of_specs
 from orchestrator.runs.schedule import MachineView
 from orchestrator.runs.state import Lost
 from orchestrator.store import fleet as store
-from orchestrator.store import machines
+from orchestrator.store import inventories, machines
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.ledger import Change, Changed, Ledger
 from orchestrator.wire import ProgressEvent
@@ -49,6 +53,8 @@ log = structlog.get_logger("fleet")
 OUTBOX: Final = 2000
 WARM_VERSIONS: Final = 4
 SPEED_WEIGHT: Final = 0.3
+PICTURES: Final = ("image/jpeg", "image/png")
+MOST_PICTURE: Final = 2_000_000
 
 
 class Link:
@@ -64,6 +70,7 @@ class Link:
         self.outbox: asyncio.Queue[ServerFrame | None] = asyncio.Queue(OUTBOX)
         self.node_classes: frozenset[str] = frozenset()
         self.models: frozenset[str] = frozenset()
+        self.hashes: dict[str, frozenset[str]] = {}
         self.take_inventory(hello.slots, hello.inventory)
 
     def take_inventory(self, slots: int, inventory: Inventory) -> None:
@@ -71,6 +78,7 @@ class Link:
         self.slots = slots
         self.node_classes = frozenset(inventory.node_classes)
         self.models = frozenset(model.name for model in inventory.models)
+        self.hashes = hashes_of((model.name, model.sha256) for model in inventory.models)
 
     def send(self, frame: ServerFrame) -> bool:
         """Queue a frame; False when the agent reads too slowly."""
@@ -118,6 +126,7 @@ class Link:
             labels=self.machine.labels,
             node_classes=self.node_classes,
             models=self.models,
+            hashes=self.hashes,
             warm=frozenset(self.warm),
             speeds=self.speeds,
         )
@@ -197,6 +206,7 @@ class Fleet:
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s))
+        await self._ask_for_specs(link, hello.inventory)
         link.send(Drain(machine.state == "draining"))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
         self._changed(True)
@@ -229,19 +239,33 @@ class Fleet:
         if isinstance(frame, Progress):
             self._progress(link, frame)
         elif isinstance(frame, Preview):
-            self._progress(link, None)
+            self._preview(link, frame)
         elif isinstance(frame, Beat):
             self._beaten.add(link.machine.id)
             await self._reconcile_beat(link, set(frame.attempts))
         elif isinstance(frame, InventoryChanged):
             link.take_inventory(frame.slots, frame.inventory)
             await machines.save_inventory(self._db, link.machine.id, slots=frame.slots, inventory=frame.inventory)
+            await self._ask_for_specs(link, frame.inventory)
             self._changed(True)
+        elif isinstance(frame, Specs):
+            await self._take_specs(link, frame)
         elif isinstance(frame, Declined):
             await self._lost(link, frame.attempt_id, Failure("rejected", f"{link.machine.name}: {frame.reason}"))
 
-    def _progress(self, link: Link, frame: Progress | None) -> None:
-        if frame is None or frame.attempt_id not in link.held:
+    async def _ask_for_specs(self, link: Link, inventory: Inventory) -> None:
+        name = inventory.specs
+        if is_sha256(name) and not await inventories.has_specs(self._db, link.organisation_id, name):
+            link.send(AskSpecs(name))
+
+    async def _take_specs(self, link: Link, frame: Specs) -> None:
+        if name_of_specs(frame.classes) != frame.hash:
+            log.warning("specs refused", machine=link.machine.name, reason="they are not what their hash says")
+            return
+        await inventories.save_specs(self._db, link.organisation_id, frame.hash, frame.classes)
+
+    def _progress(self, link: Link, frame: Progress) -> None:
+        if frame.attempt_id not in link.held:
             return
         event = ProgressEvent(
             frame.run_id,
@@ -255,6 +279,17 @@ class Fleet:
             frame.steps,
         )
         self._hub.publish(link.organisation_id, event)
+
+    def _preview(self, link: Link, frame: Preview) -> None:
+        if frame.attempt_id not in link.held or frame.content_type not in PICTURES or len(frame.image) > MOST_PICTURE:
+            return
+        try:
+            image = base64.b64decode(frame.image, validate=True)
+        except ValueError:
+            return
+        now = self._hub.progress(frame.run_id)
+        node_id = (now.node_id if now is not None else None) or ""
+        self._hub.publish(link.organisation_id, PreviewEvent(frame.run_id, node_id, frame.content_type, image))
 
     # What it holds, and what it should hold
 

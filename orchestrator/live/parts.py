@@ -11,6 +11,7 @@ from msgspec import Struct
 from orchestrator.auth import MachineCredentials
 from orchestrator.config import Config
 from orchestrator.files import Files
+from orchestrator.live.abilities import Abilities
 from orchestrator.live.queue import Queue
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Ledger
@@ -25,3 +26,4 @@ class Parts(Struct):
     queue: Queue
     ledger: Ledger
     credentials: MachineCredentials
+    abilities: Abilities

@@ -71,7 +71,9 @@ async def _checked(parts: Parts, order: Order) -> runs.NewRun:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
         refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
-    return _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
+    run = _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
+    await parts.abilities.require(run.lane, run.organisation_id, run.version_id, run.pool, run.pinned_machine_id)
+    return run
 
 
 async def _earlier(parts: Parts, order: Order) -> runs.NewRun | None:

@@ -94,6 +94,7 @@ class Dispatch:
             facts.models,
             tuple(sorted(head.pool.items())),
             head.pinned_machine_id,
+            facts.hashes,
         )
 
     async def _learn(self, version_ids: set[str]) -> None:

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.errors import FieldError
-from orchestrator.wire import InputSpec, ModelNeed
+from orchestrator.runs.environment import model_hashes, node_packs, packs_of
+from orchestrator.wire import InputSpec, ModelNeed, OutputSpec, PackNeed
 
 MOST_NODES: Final = 100_000
 MOST_ERRORS: Final = 50
@@ -90,12 +91,42 @@ DEFAULT_FIELDS: Final = (
 )
 
 
+# class -> the kind of what it gives out, as RunOutput.kind has it
+OUTPUTS: Final[dict[str, str]] = {
+    "ComfyDeployOutputImage": "images",
+    "ComfyDeployOutputText": "text_file",
+    "ComfyDeployOutputEXR": "images",
+    "ComfyDeployOutputFile": "files",
+    "ComfyDeployStdOutputImage": "images",
+    "ComfyDeployStdOutputAny": "text",
+    "SaveImage": "images",
+    "PreviewImage": "images",
+    "SaveAnimatedPNG": "images",
+    "SaveAnimatedWEBP": "images",
+    "SaveSVGNode": "images",
+    "SaveVideo": "images",
+    "SaveWEBM": "images",
+    "SaveAudio": "audio",
+    "SaveAudioMP3": "audio",
+    "SaveAudioOpus": "audio",
+    "PreviewAudio": "audio",
+    "SaveGLB": "3d",
+    "PreviewAny": "text",
+}
+
+
 class Requirements(Struct):
-    """What is kept of a version besides its graph: stored in workflow_versions.requirements."""
+    """What is kept of a version besides its graph: stored in workflow_versions.requirements.
+
+    node_packs: class -> the pack that the editor's graph says it is of.
+    """
 
     node_classes: list[str] = []
     models: list[ModelNeed] = []
     inputs: list[InputSpec] = []
+    packs: list[PackNeed] = []
+    node_packs: dict[str, str] = {}
+    outputs: list[OutputSpec] = []
 
 
 def check_graph(graph: Mapping[str, Any]) -> list[FieldError]:
@@ -194,20 +225,37 @@ def _one_cycle(graph: Mapping[str, Any], stuck: set[str]) -> list[str]:
     return walk[place[node_id] :]
 
 
-def requirements_of(graph: Mapping[str, Any]) -> Requirements:
-    """What a checked graph takes and what a machine must have to run it."""
+def requirements_of(graph: Mapping[str, Any], ui_graph: Any = None, snapshot: Any = None) -> Requirements:
+    """What a checked graph takes and gives, and what a machine must have to run it.
+
+    The editor's graph and the snapshot add what only they know: hashes of models, packs and their commits.
+    """
     classes: set[str] = set()
+    hashes = model_hashes(ui_graph)
+    outputs: list[OutputSpec] = []
     models: dict[tuple[str, str], ModelNeed] = {}
     inputs: dict[str, InputSpec] = {}
     for node_id, node in graph.items():
         class_type: str = node["class_type"]
         classes.add(class_type)
         for need in _models(node_id, class_type, node.get("inputs", {})):
+            need.sha256 = hashes.get(need.name) or hashes.get(need.name.rsplit("/", 1)[-1], "")
             models.setdefault((need.folder, need.name), need)
         spec = _input(node_id, class_type, node.get("inputs", {}))
         if spec is not None:
             inputs.setdefault(spec.input_id, spec)
-    return Requirements(sorted(classes), list(models.values()), list(inputs.values()))
+        if class_type in OUTPUTS:
+            outputs.append(_output(node_id, class_type, node.get("inputs", {})))
+    packs = {name: pack for name, pack in node_packs(ui_graph).items() if name in classes}
+    return Requirements(
+        sorted(classes), list(models.values()), list(inputs.values()), packs_of(snapshot), packs, outputs
+    )
+
+
+def _output(node_id: str, class_type: str, fields: Mapping[str, Any]) -> OutputSpec:
+    """An output is called as its node says, or else as the node itself."""
+    name = fields.get("output_id")
+    return OutputSpec(name if isinstance(name, str) and name else node_id, node_id, class_type, OUTPUTS[class_type])
 
 
 def _models(node_id: str, class_type: str, inputs: Mapping[str, Any]) -> Iterator[ModelNeed]:

@@ -23,7 +23,7 @@ TRIED: Final = 100.0
 
 
 class Demand(Struct, frozen=True):
-    """What a lane's runs need of a machine. models are file names as the graph gives them."""
+    """What a lane's runs need of a machine. models are file names as the graph gives them; hashes of some of these."""
 
     organisation_id: str
     version_id: str
@@ -31,6 +31,7 @@ class Demand(Struct, frozen=True):
     models: frozenset[str] = frozenset()
     pool: tuple[tuple[str, str], ...] = ()
     pinned: MachineId | None = None
+    hashes: tuple[tuple[str, str], ...] = ()
 
 
 class MachineView(Struct):
@@ -45,6 +46,7 @@ class MachineView(Struct):
     labels: Mapping[str, str] = {}
     node_classes: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
+    hashes: Mapping[str, frozenset[str]] = {}
     warm: frozenset[str] = frozenset()
     speeds: Mapping[str, float] = {}
 
@@ -112,7 +114,8 @@ def why_unfit(demand: Demand, machine: MachineView) -> str | None:
     lacking = demand.models - machine.models
     if lacking:
         return f"has no model {sorted(lacking)[0]}"
-    return None
+    other = next((name for name, sha256 in demand.hashes if sha256 not in machine.hashes.get(name, {sha256})), None)
+    return None if other is None else f"has another file as model {other}"
 
 
 def score(demand: Demand, machine: MachineView, fastest: float) -> float:

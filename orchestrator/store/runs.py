@@ -216,6 +216,7 @@ class VersionFacts(Struct, frozen=True):
     ui_graph: Any
     node_classes: frozenset[str]
     models: frozenset[str]
+    hashes: tuple[tuple[str, str], ...] = ()
 
 
 async def version_facts(db: Database, version_ids: list[str]) -> dict[str, VersionFacts]:
@@ -229,6 +230,9 @@ async def version_facts(db: Database, version_ids: list[str]) -> dict[str, Versi
             row["ui_graph"],
             frozenset(row["requirements"].get("node_classes", [])),
             frozenset(model["name"] for model in row["requirements"].get("models", [])),
+            tuple(
+                (model["name"], model["sha256"]) for model in row["requirements"].get("models", []) if "sha256" in model
+            ),
         )
         for row in rows
     }
@@ -367,7 +371,12 @@ async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[
                 where not coalesce(m.inventory -> 'node_classes', '[]') ? n limit 1) as node,
                (select x ->> 'name' from jsonb_array_elements(d.models) x
                 where not exists (select 1 from jsonb_array_elements(coalesce(m.inventory -> 'models', '[]')) h
-                                  where h ->> 'name' = x ->> 'name') limit 1) as model
+                                  where h ->> 'name' = x ->> 'name') limit 1) as model,
+               (select x ->> 'name' from jsonb_array_elements(d.models) x
+                where x ? 'sha256' and not exists (
+                  select 1 from jsonb_array_elements(coalesce(m.inventory -> 'models', '[]')) h
+                  where h ->> 'name' = x ->> 'name' and coalesce(h ->> 'sha256', x ->> 'sha256') = x ->> 'sha256')
+                limit 1) as other_model
         from demand d join machines m on m.organisation_id = $2 and m.deleted_at is null
         left join machine_beats b on b.machine_id = m.id
         order by m.id limit 2000
@@ -398,6 +407,8 @@ def _lacks(row: Record) -> str | None:
         return f"has no node {row['node']}"
     if row["model"] is not None:
         return f"has no model {row['model']}"
+    if row["other_model"] is not None:
+        return f"has another file as model {row['other_model']}"
     if row["state"] != "ready":
         return f"is {row['state']}"
     return None if row["connected"] else "is not connected"

@@ -198,4 +198,6 @@ def _version(row: Record) -> Version:
         inputs=needs.inputs,
         node_classes=needs.node_classes,
         models=needs.models,
+        packs=needs.packs,
+        outputs=needs.outputs,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from orchestrator.wire.base import Environment, Label, Name, Request
+from orchestrator.wire.base import Environment, Label, MachineState, Name, Request
 
 
 class WorkflowCreate(Request):
@@ -45,11 +45,33 @@ class InputSpec(Struct, omit_defaults=True):
 
 
 class ModelNeed(Struct, omit_defaults=True):
-    """A model file the graph names. folder is empty when the node's class is not known to us."""
+    """A model file the graph names. folder is empty when the node's class is not known to us.
+
+    sha256 (hex) is there when the editor's graph names it: a machine whose file has another cannot run the version.
+    """
 
     name: str
     folder: str = ""
     node_id: str = ""
+    sha256: str = ""
+
+
+class PackNeed(Struct, omit_defaults=True):
+    """A node pack that the environment snapshot names. commit is git's; version a registry's."""
+
+    name: str
+    url: str = ""
+    commit: str = ""
+    version: str = ""
+
+
+class OutputSpec(Struct, omit_defaults=True):
+    """One named output of a version, from a node that gives something out."""
+
+    output_id: str
+    node_id: str
+    class_type: str
+    kind: str
 
 
 class Version(Struct, omit_defaults=True):
@@ -63,9 +85,57 @@ class Version(Struct, omit_defaults=True):
     inputs: list[InputSpec] = []
     node_classes: list[str] = []
     models: list[ModelNeed] = []
+    packs: list[PackNeed] = []
+    outputs: list[OutputSpec] = []
     api_graph: dict[str, Any] | None = None
     ui_graph: Any = None
     snapshot: Any = None
+
+
+class MissingNode(Struct, omit_defaults=True):
+    """A node class that a machine does not have. pack is empty when nobody told which pack it is of."""
+
+    class_type: str
+    pack: str = ""
+
+
+class OtherModel(Struct):
+    """A model file that a machine has, with another content. sha256 is the wanted one (hex)."""
+
+    name: str
+    sha256: str
+    found: list[str]
+
+
+class OtherPack(Struct):
+    """A node pack that a machine has at another commit than the snapshot names: told, but no hindrance."""
+
+    name: str
+    commit: str
+    found: str
+
+
+class MachineCompatibility(Struct, omit_defaults=True):
+    """Whether a machine can run a version, by what it last said it has; unknown: it has not said anything yet."""
+
+    machine_id: str
+    name: str
+    state: MachineState
+    verdict: Literal["able", "unable", "unknown"]
+    missing_nodes: list[MissingNode] = []
+    missing_models: list[ModelNeed] = []
+    other_models: list[OtherModel] = []
+    other_packs: list[OtherPack] = []
+
+
+class Compatibility(Struct):
+    """Which machines can run a version. summary is for people."""
+
+    version_id: str
+    able: int
+    total: int
+    summary: str
+    machines: list[MachineCompatibility]
 
 
 class Workflow(Struct, omit_defaults=True):

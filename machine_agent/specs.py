@@ -1,0 +1,71 @@
+"""What node classes take, as an executor's /object_info declares it, in the few words that the orchestrator needs.
+
+Pure. It knows which declared inputs the editor shows as widgets, and in which order; not what a value means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from drivers.wire import NodeSpec, NodeSpecs, Widget
+
+_VALUES: Final = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+_CONTROLLED: Final = ("seed", "noise_seed")
+_CONTROL: Final = "control_after_generate"
+_UPLOADS: Final = ("image_upload", "animated_image_upload", "video_upload", "audio_upload", "file_upload")
+_PACKS: Final = "custom_nodes."
+_LONGEST_DEFAULT: Final = 2_000
+
+
+def specs_of(declared: Mapping[str, Any]) -> NodeSpecs:
+    """The specs of every class that is described as ComfyUI describes one; others are left out."""
+    return {name: _spec(info) for name, info in sorted(declared.items()) if isinstance(info, dict)}
+
+
+def name_of(specs: NodeSpecs) -> str:
+    """The sha256 of their canonical JSON, hex: machines that declare the same have the same name for it."""
+    return hashlib.sha256(msgspec.json.encode(specs, order="sorted")).hexdigest()
+
+
+def _spec(info: Mapping[str, Any]) -> NodeSpec:
+    module = str(info.get("python_module") or "")
+    pack = module.removeprefix(_PACKS) if module.startswith(_PACKS) else ""
+    return NodeSpec([widget for name, given in _inputs(info) for widget in _widgets(name, given)], pack)
+
+
+def _inputs(info: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Names and declarations, required before optional, each in the order that the class gives."""
+    groups, orders = _object(info.get("input")), _object(info.get("input_order"))
+    for group in ("required", "optional"):
+        declared, order = _object(groups.get(group)), orders.get(group)
+        for name in order if isinstance(order, list) else declared:
+            given = declared.get(name)
+            if isinstance(given, list) and given:
+                yield name, given
+
+
+def _widgets(name: str, given: list[Any]) -> Iterator[Widget]:
+    kind, options = given[0], _object(given[1]) if len(given) > 1 else {}
+    if not (isinstance(kind, list) or kind in _VALUES or kind == "COMBO") or options.get("forceInput"):
+        return
+    yield Widget(name, _default(kind, options))
+    if options.get(_CONTROL) or (kind == "INT" and name in _CONTROLLED and options.get(_CONTROL) is None):
+        yield Widget(_CONTROL, "fixed", sent=False)
+    if any(options.get(upload) for upload in _UPLOADS):
+        yield Widget("upload", None, sent=False)
+
+
+def _default(kind: Any, options: Mapping[str, Any]) -> Any:
+    choices = kind if isinstance(kind, list) else options.get("options")
+    fallback = (choices or [None])[0] if isinstance(choices, list) else _VALUES.get(kind)
+    value = options.get("default", fallback)
+    plain = isinstance(value, str | int | float | bool) and len(str(value)) <= _LONGEST_DEFAULT
+    return value if plain else None
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,75 @@
+"""A machine in a few lines: it enrols, says hello with the inventory it is given, and answers what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+
+from drivers.wire import AskSpecs, Hello, Inventory, NodeSpecs, ServerFrame, Specs
+from machine_agent.specs import name_of
+
+PATIENCE_S = 20.0
+
+
+class FakeAgent:
+    """One connected machine. frames: what the orchestrator sent it."""
+
+    def __init__(self, machine: dict[str, Any], socket: ClientConnection, specs: NodeSpecs) -> None:
+        self.machine = machine
+        self.frames: list[ServerFrame] = []
+        self._socket = socket
+        self._specs = specs
+
+    async def listen(self) -> None:
+        """Take what comes, and answer questions about specs."""
+        async for message in self._socket:
+            frame = msgspec.json.decode(message, type=ServerFrame)
+            if isinstance(frame, AskSpecs):
+                await self._socket.send(msgspec.json.encode(Specs(frame.hash, self._specs)).decode())
+            self.frames.append(frame)
+
+    async def has(self, kind: type) -> None:
+        """Wait until a frame of this kind came."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(isinstance(frame, kind) for frame in self.frames):
+                await asyncio.sleep(0.02)
+
+
+async def register(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    """A machine with an agent's credential, not connected yet."""
+    answer = await api.post("/api/v1/machines", json={"name": f"machine {uuid4()}"} | more)
+    assert answer.status_code == 201, answer.text
+    machine = answer.json()
+    token = (await api.post(f"/api/v1/machines/{machine['id']}/enrol-token")).json()["token"]
+    machine["credential"] = (await api.post("/api/v1/agent/enrol", json={"token": token})).json()["credential"]
+    return machine
+
+
+@asynccontextmanager
+async def connected(
+    url: str, machine: dict[str, Any], inventory: Inventory, specs: NodeSpecs | None = None
+) -> AsyncIterator[FakeAgent]:
+    """The machine, connected as long as this lasts. With specs, its inventory names them."""
+    if specs is not None:
+        inventory = msgspec.structs.replace(inventory, specs=name_of(specs))
+    headers = {"Authorization": f"Bearer {machine['credential']}"}
+    address = url.replace("http", "ws", 1) + "/api/v1/agent/link"
+    async with connect(address, additional_headers=headers, max_size=None) as socket:
+        await socket.send(msgspec.json.encode(Hello(1, "fake", 1, inventory, [])).decode())
+        agent = FakeAgent(machine, socket, specs or {})
+        listening = asyncio.create_task(agent.listen())
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not agent.frames:
+                    await asyncio.sleep(0.02)
+            yield agent
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
