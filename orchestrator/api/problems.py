@@ -105,9 +105,9 @@ async def echo_request_id(message: Any, scope: Scope) -> None:
         known = request_id(scope).encode("latin-1")
         headers = message.setdefault("headers", [])
         headers.append((b"x-request-id", known))
-        handler = scope.get("route_handler")
-        if handler is not None and "request_id_header" in handler.opt:
-            headers.append((handler.opt["request_id_header"].encode(), known))
+        opt: dict[str, Any] = getattr(scope.get("route_handler"), "opt", {})
+        if "request_id_header" in opt:
+            headers.append((opt["request_id_header"].encode(), known))
 
 
 class _Pairs(dict[str, Any]):
