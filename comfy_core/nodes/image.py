@@ -171,7 +171,6 @@ class SaveImage(BuiltIn):
         """Write each frame as <prefix>_<counter>_.png."""
         pictures = to_pictures(images)
         root = self.services.folders.of_kind(self.type)
-        root.mkdir(parents=True, exist_ok=True)
         chunks = png_metadata(prompt, extra_pnginfo) if self.services.metadata else None
         saved = []
         with place_for(filename_prefix + self.prefix_append, root, images.shape[2], images.shape[1]) as place:

@@ -12,6 +12,8 @@ from comfy_core.errors import InputRefused
 from comfy_core.folders import inside
 
 COUNTER = re.compile(r"_(\d+)_?\.[^.]*$")
+AWAY = re.compile(r"[/\\\x00]|^\.\.?$")
+"""A prefix without any of these is the beginning of a name in the very folder."""
 REMEMBERED_AT_MOST = 1000
 _remembered: dict[tuple[str, str], tuple[int, int]] = {}
 """(folder, stem) -> time of change of the folder when we left it, in ns, and the next counter: good while nobody else
@@ -46,18 +48,27 @@ class Place:
 def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place:
     """Find the place of a prefix, making its folder. Raises InputRefused when it leads out of root."""
     filled = _fill(prefix, width, height)
+    if filled and not AWAY.search(filled):
+        _make(root, prefix)
+        return Place(root, filled, "", _next_counter(root, filled))
     home = root.resolve()
     wanted = inside(home, filled)
     if filled.endswith("/") or wanted == home:
         folder, stem = wanted, ""
     else:
         folder, stem = wanted.parent, wanted.name
+    _make(folder, prefix)
+    subfolder = folder.relative_to(home).as_posix()
+    return Place(folder, stem, "" if subfolder == "." else subfolder, _next_counter(folder, stem))
+
+
+def _make(folder: Path, prefix: str) -> None:
+    if folder.is_dir():
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputRefused(f"cannot save under the prefix {prefix[:200]!r}: {error.strerror}") from error
-    subfolder = folder.relative_to(home).as_posix()
-    return Place(folder, stem, "" if subfolder == "." else subfolder, _next_counter(folder, stem))
 
 
 def _fill(prefix: str, width: int, height: int) -> str:
