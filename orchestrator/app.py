@@ -26,12 +26,14 @@ from msgspec import Struct
 from orchestrator import dashboard, engine, first_admin
 from orchestrator.api import (
     agent,
+    batches,
     deployments,
     grants,
     health,
     keys,
     machines,
     problems,
+    run_facts,
     runs,
     schema,
     versions,
@@ -43,6 +45,9 @@ from orchestrator.api import files as files_api
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
+from orchestrator.dialects import comfy_v2
+from orchestrator.dialects.comfydeploy import MODULES as COMFYDEPLOY
+from orchestrator.dialects.comfydeploy.reporting import PluginReports
 from orchestrator.files import Files
 from orchestrator.live.abilities import Abilities
 from orchestrator.live.fleet import Fleet
@@ -71,8 +76,12 @@ MODULES: Final = (
     files_api,
     grants,
     runs,
+    run_facts,
+    batches,
     agent,
     webhooks,
+    comfy_v2,
+    *COMFYDEPLOY,
     dashboard,
 )
 DATABASE_PATIENCE_S: Final = 60.0
@@ -91,6 +100,7 @@ class Services(Struct):
     ledger: Ledger
     fleet: Fleet
     parts: Parts
+    plugin: PluginReports
     vault: Vault
     on_machine_changed: Callable[[str], None]
 
@@ -141,7 +151,8 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     files = Files(config, secret)
     await files.open()
     running = await engine.start(config, db, dsn, secret, files, stack)
-    parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db))
+    plugin = PluginReports(db, running.reports, running.hub)
+    parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db), plugin)
     services = Services(
         config=config,
         secret=secret,
@@ -153,6 +164,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
         ledger=running.ledger,
         fleet=running.fleet,
         parts=parts,
+        plugin=plugin,
         vault=Vault(secret, "vault"),
         on_machine_changed=lambda _machine_id: running.machine_changed(),
     )

@@ -18,7 +18,9 @@ from orchestrator.config import Config
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
+from orchestrator.live.pushing import Pushing
 from orchestrator.live.queue import Queue
+from orchestrator.live.reports import Reports
 from orchestrator.live.shown import shown_run
 from orchestrator.loops.dispatch import Dispatch
 from orchestrator.loops.notify import Notify
@@ -30,6 +32,8 @@ from orchestrator.store.ledger import Changed, Ledger
 from orchestrator.store.runs import NewRun
 
 WATCH_KEY: Final = 0x464C_5741  # the advisory lock of the replica that watches
+PUSH_KEY: Final = 0x464C_5055  # that of the replica that pushes to machines without an agent
+SILENT_S: Final = 0.5
 LONG_S: Final = 60.0
 
 
@@ -39,6 +43,7 @@ class Engine(Struct):
     hub: Hub
     queue: Queue
     ledger: Ledger
+    reports: Reports
     fleet: Fleet
     loops: list[Loop]
     machine_bell: Bell
@@ -91,11 +96,16 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
 
     notify = Notify(db, config, secret, load_run, wake=notify_bell.ring)
     stack.push_async_callback(notify.close)
+    reports = Reports(db, ledger)
+    push_leader = Leader(dsn, PUSH_KEY)
+    stack.push_async_callback(push_leader.release)
+    pushing = Pushing(db, fleet, reports, files, push_leader, config)
     ledger.start()
     stack.push_async_callback(ledger.stop)
     queue.start()
     stack.push_async_callback(queue.stop)
     stack.callback(fleet.close_all)
+    stack.push_async_callback(pushing.close)
 
     async def pass_on() -> bool:
         dispatch_bell.ring()
@@ -106,9 +116,13 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         Loop("other replicas' runs", pass_on, queue_wakeup, LONG_S),
         Loop("watch", watch.tick, Bell(), config.poll_s),
         Loop("fleet", fleet.tick, machine_bell, config.poll_s),
+        Loop("silent attempts", reports.tick, Bell(), min(SILENT_S, config.poll_s)),
+        Loop("pushed machines", pushing.tick, Bell(), config.poll_s),
         Loop("notify", notify.tick, notify_bell, config.poll_s),
     ]
-    return Engine(hub=hub, queue=queue, ledger=ledger, fleet=fleet, loops=loops, machine_bell=machine_bell)
+    return Engine(
+        hub=hub, queue=queue, reports=reports, ledger=ledger, fleet=fleet, loops=loops, machine_bell=machine_bell
+    )
 
 
 def _machines_changed(dispatch: Dispatch, bell: Bell, *, anew: bool) -> None:

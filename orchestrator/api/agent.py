@@ -45,6 +45,7 @@ log = structlog.get_logger("agents")
 
 HELLO_S: Final = 15.0
 TRY_AGAIN: Final = 1013
+_AGENTS: Final = b'{"events":'  # how an agent's body begins, so that it is decoded once
 _UPDATE: Final = msgspec.json.Decoder(UpdateRun)
 _FRAME: Final = msgspec.json.Decoder(AgentFrame)
 
@@ -138,13 +139,21 @@ async def _converse(socket: WebSocket[Any, Any, State], fleet: Fleet, joined: Li
     tags=["agents"],
     responses=documented(400, 413),
 )
-async def update_run(request: Request[Any, Any, State], parts: Parts) -> UpdateRunReply:
-    """Events of any number of attempts, each attempt's in sequence; answered with verdicts after the commit."""
+async def update_run(request: Request[Any, Any, State], parts: Parts) -> UpdateRunReply | dict[str, str]:
+    """Events of any number of attempts, each attempt's in sequence; answered with verdicts after the commit.
+
+    The same path takes the callbacks of the comfyui-deploy plugin, in its own words.
+    """
+    body = await request.body()
+    if not body.startswith(_AGENTS):
+        answer = await parts.plugin(request, body)
+        if answer is not None:
+            return answer
     machine_id = await parts.credentials.machine(_bearer(request.headers))
     if machine_id is None:
         raise Unauthorized("the agent's credential is unknown: enrol the machine again")
     try:
-        update = _UPDATE.decode(await request.body())
+        update = _UPDATE.decode(body)
     except msgspec.ValidationError as error:
         raise invalid(str(error)) from error
     except msgspec.DecodeError as error:

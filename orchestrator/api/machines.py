@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from litestar import Router, delete, get, patch, post
@@ -18,6 +17,7 @@ from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
 from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.live.endpoints import check_endpoint
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.store import machines
 from orchestrator.store.db import Database
@@ -45,17 +45,9 @@ async def create(data: MachineCreate, principal: Principal, db: Database) -> Mac
     if reason is not None:
         error = FieldError("kind", reason, "driver_absent")
         raise Invalid(f"machines of kind {data.kind} cannot be used: {reason}", code="driver_absent", errors=[error])
-    if data.endpoint is not None and not _is_url(data.endpoint):
-        raise Invalid("endpoint is no URL", errors=[FieldError("endpoint", "must be an http or https URL")])
+    if data.endpoint is not None:
+        check_endpoint(data.endpoint, private=data.endpoint_private, principal=principal)
     return await machines.create(db, principal.organisation_id, data, principal.actor)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and len(text) <= 2000
 
 
 @get(

@@ -6,6 +6,9 @@ a single one is called directly. Routes that are not busy take what they need by
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from msgspec import Struct
 
 from orchestrator.auth import MachineCredentials
@@ -15,6 +18,9 @@ from orchestrator.live.abilities import Abilities
 from orchestrator.live.queue import Queue
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Ledger
+
+OtherReports = Callable[[Any, bytes], Awaitable[dict[str, str] | None]]
+"""(request, body) -> the answer to a report that is in other words than our agents'; None: it is no such report."""
 
 
 class Parts(Struct):
@@ -27,3 +33,4 @@ class Parts(Struct):
     ledger: Ledger
     credentials: MachineCredentials
     abilities: Abilities
+    plugin: OtherReports

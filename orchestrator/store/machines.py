@@ -42,8 +42,8 @@ async def create(db: Database, organisation_id: str, new: MachineCreate, actor: 
         async with db.transaction() as connection:
             await connection.execute(
                 """
-                insert into machines (id, organisation_id, name, kind, endpoint, labels)
-                values ($1, $2, $3, $4, $5, $6)
+                insert into machines (id, organisation_id, name, kind, endpoint, labels, endpoint_private)
+                values ($1, $2, $3, $4, $5, $6, $7)
                 """,
                 machine_id,
                 organisation_id,
@@ -51,6 +51,7 @@ async def create(db: Database, organisation_id: str, new: MachineCreate, actor: 
                 new.kind,
                 new.endpoint,
                 new.labels,
+                new.endpoint_private,
             )
             subject = f"machine:{machine_id}"
             await audit.record(connection, organisation_id, actor, "machine.register", subject, name=new.name)
@@ -272,4 +273,5 @@ def _machine(row: Record) -> Machine:
         seen_at=row["seen_at"],
         enrolled_at=row["enrolled_at"],
         inventory=row["inventory"],
+        endpoint_private=row["endpoint_private"],
     )

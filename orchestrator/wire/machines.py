@@ -11,12 +11,17 @@ from orchestrator.wire.base import Label, MachineKind, MachineState, Name, Reque
 
 
 class MachineCreate(Request):
-    """Body of POST /machines. labels are matched against a deployment's pool."""
+    """Body of POST /machines. labels are matched against a deployment's pool.
+
+    endpoint: of a ComfyUI with the comfyui-deploy plugin, that runs are pushed to; an administrator may let it lie at a
+    private address (endpoint_private).
+    """
 
     name: Name
     kind: MachineKind = "classic"
     labels: dict[Label, Label] = field(default_factory=dict)
     endpoint: str | None = None
+    endpoint_private: bool = False
 
 
 class MachineUpdate(Request):
@@ -52,3 +57,4 @@ class Machine(Struct, omit_defaults=True):
     seen_at: datetime | None = None
     enrolled_at: datetime | None = None
     inventory: dict[str, Any] = {}
+    endpoint_private: bool = False
