@@ -222,7 +222,9 @@ class Execution:
             if index:
                 scope.set(self._scope(node_id, index))
             answer = self._invoke(method, passed)
-            answers.append(asyncio.ensure_future(_contained(answer)) if inspect.isawaitable(answer) else answer)
+            if inspect.isawaitable(answer):
+                answer = asyncio.ensure_future(_contained(self._awaited(answer, method, passed)))
+            answers.append(answer)
         parked = _Parked(spec, arguments, answers)
         if parked.tasks:
             await asyncio.sleep(0)
@@ -236,10 +238,26 @@ class Execution:
         try:
             return method(**passed)
         except Exception as error:
-            if not self._kept.relieve(error):
+            if not self._relieved(error):
                 raise
-        self._kept.cache.drop_idle()
         return method(**passed)
+
+    async def _awaited(self, answer: Awaitable[Any], method: Callable[..., Any], passed: dict[str, Any]) -> Any:
+        """The same for what a call comes to later."""
+        try:
+            return await answer
+        except Exception as error:
+            if not self._relieved(error):
+                raise
+        again = method(**passed)
+        return await again if inspect.isawaitable(again) else again
+
+    def _relieved(self, error: BaseException) -> bool:
+        """Whether something could be freed for the want of which a node failed."""
+        if not self._kept.relieve(error):
+            return False
+        self._kept.cache.drop_idle()
+        return True
 
     def _blocked(self, node_id: str, block: ExecutionBlocker) -> ExecutionBlocker:
         """Told once: what is handed on blocks silently."""

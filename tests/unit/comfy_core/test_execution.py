@@ -9,6 +9,7 @@ import time
 import pytest
 
 from comfy_core.graph.cache import Keeping
+from comfy_core.graph.execute import Engine
 from comfy_core.graph.order import RunOrder
 from tests.unit.comfy_core.two_line_nodes import INT, Bench, chain, n, node
 
@@ -234,3 +235,27 @@ def test_whatever_a_node_raises_is_its_error(raised: BaseException) -> None:
     assert result.failure is not None
     assert result.failure.exception_type == type(raised).__name__
     assert bench.run({"out": n("Show", v=1)})[0].status == "success"
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["called", "awaited"])
+def test_a_node_that_runs_out_of_memory_is_called_once_more(later: bool) -> None:
+    """What could be freed is freed once; a second failure stands, and other errors are never tried again."""
+    fails, freed = [2], []
+    bench = Bench()
+
+    def call(_: object, v: int) -> tuple[int]:
+        if fails[0]:
+            fails[0] -= 1
+            raise MemoryError("full") if v else ValueError("wrong")
+        return (v,)
+
+    async def call_later(_: object, v: int) -> tuple[int]:
+        return call(_, v)
+
+    bench.library["Greedy"] = node(call_later if later else call, {"required": {"v": ("INT", INT)}}, ("INT",))
+    bench.engine = Engine(bench.library, relieve=lambda error: isinstance(error, MemoryError) and not freed.append(1))
+    for left, v, status in ((1, 5, "success"), (2, 6, "error"), (1, 0, "error")):
+        fails[0] = left
+        result, _ = bench.run({"g": n("Greedy", v=v), "o": n("Show", v=["g", 0])})
+        assert result.status == status
+    assert len(freed) == 2
