@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from drivers.wire import Failure  # noqa: E402 - the checkout comes first
+from orchestrator.api import inventory  # noqa: E402
 from orchestrator.api.schema import document  # noqa: E402
 from orchestrator.app import create_app  # noqa: E402
 from orchestrator.config import Config  # noqa: E402
@@ -107,6 +108,11 @@ async def openapi(_dsn: str) -> str:
     return document(create_app(Config())).decode()
 
 
+async def routes(_dsn: str) -> str:
+    """What each route asks of a credential."""
+    return inventory.table(create_app(Config()))
+
+
 async def run_lifecycle(_dsn: str) -> str:
     """docs/run-lifecycle.md with its diagram and its table of retries drawn anew; what people wrote stays."""
     text = (ROOT / "docs/run-lifecycle.md").read_text()
@@ -143,6 +149,7 @@ DOCUMENTS: list[tuple[str, Generator]] = [
     ("docs/er.md", er_diagram),
     ("docs/run-lifecycle.md", run_lifecycle),
     ("docs/API/openapi.json", openapi),
+    ("docs/API/routes.md", routes),
 ]
 
 

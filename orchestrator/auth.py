@@ -114,6 +114,12 @@ def requires(role: Role, scope: Scope | None = None, *, bound: bool = False) -> 
     return Requires(role, scope, bound=bound)
 
 
+async def only_logins(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """A guard of pages for people, whose routes name no scope. Raises Forbidden for an API key."""
+    if connection.scope["user"].key_id is not None:
+        raise Forbidden("this is for people who logged in; an API key uses the API", code="login_needed")
+
+
 class Passwords:
     """Argon2id in a thread, at most two at once: each takes 64 MiB and about 0.1 s."""
 

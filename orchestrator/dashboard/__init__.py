@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
-from orchestrator.auth import PUBLIC, requires
+from orchestrator.auth import PUBLIC, only_logins, requires
 from orchestrator.dashboard import actions, pages, session, stream
 from orchestrator.dashboard.desk import STATIC, here, page, provide_desk, template_config
 from orchestrator.errors import ApiProblem, Unauthorized
@@ -62,7 +62,7 @@ routes: Final = [
         "/",
         route_handlers=[*pages.handlers, *actions.handlers, stream.stream_page],
         dependencies={"desk": Provide(provide_desk)},
-        guards=[requires("viewer")],
+        guards=[requires("viewer"), only_logins],
         exception_handlers=HANDLERS,
     ),
     Router("/", route_handlers=session.handlers, exception_handlers=HANDLERS),

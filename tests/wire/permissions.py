@@ -1,0 +1,218 @@
+"""What the permission matrix is made of: credentials of every kind that shall be refused, and requests to every route.
+
+The routes are read from the application; what is expected of one follows from its guard and from the tables here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import asyncpg
+import httpx
+from msgspec import Struct
+
+from orchestrator.api.inventory import Entry, inventory
+from orchestrator.api.schema import document
+from orchestrator.app import create_app
+from orchestrator.config import Config
+from orchestrator.credentials import Claims, Signer
+from orchestrator.runs.access import RANK
+from orchestrator.wire import Scope
+
+PUBLIC: Final = {
+    "GET /health/live": "says that the process lives",
+    "GET /health/ready": "says that the database answers",
+    "GET /openapi.json": "the description of the API",
+    "POST /api/v1/auth/login": "asks for a password",
+    "POST /api/v1/auth/refresh": "asks for a refresh token",
+    "POST /api/v1/auth/logout": "asks for a refresh token",
+    "POST /api/v1/agent/enrol": "asks for a one-time token",
+    "WS /api/v1/agent/link": "asks for an agent's credential",
+    "POST /api/update-run": "asks for the token of an attempt",
+    "POST /api/upload-grants": "asks for the token of an attempt",
+    "PUT /files/upload/{file_id}": "asks for a signed URL",
+    "GET /files/{file_id}/{name}": "asks for a signed URL",
+    "HEAD /files/{file_id}/{name}": "asks for a signed URL",
+    "GET /dashboard/static/{file_path}": "style and scripts",
+    "HEAD /dashboard/static/{file_path}": "style and scripts",
+    "GET /login": "the form",
+    "POST /login": "asks for a password",
+    "POST /logout": "ends the login whose cookie it is given",
+    "GET /dashboard-session/renew": "asks for a refresh token",
+    "POST /dashboard-session/renew": "asks for a refresh token",
+}
+"""Routes that need no credential of a user, and what protects them. A new one is added here, or the matrix fails."""
+
+FRAMEWORK: Final = "/api/v1/schema"
+"""Where the framework keeps its own pages of the API's description, out of the way."""
+
+ANY_CREDENTIAL: Final = {
+    "GET /api/v1/auth/me": "tells a credential about itself",
+}
+"""Routes that every valid credential may use, whatever its role and scopes."""
+
+
+class Credential(Struct):
+    """A bearer credential and why it shall be refused, or not."""
+
+    name: str
+    token: str | None
+    role: str | None = None
+    scopes: frozenset[str] | None = None
+    bound: bool = False
+    login: bool = False
+
+
+def entries() -> list[Entry]:
+    """Every route of the application that is ours."""
+    return [entry for entry in inventory(create_app(Config())) if not entry.path.startswith(FRAMEWORK)]
+
+
+def is_page(entry: Entry) -> bool:
+    """Whether it is a page of the dashboard, which is for logins."""
+    return entry.handler.fn.__module__.startswith("orchestrator.dashboard")
+
+
+def named(entry: Entry) -> str:
+    """A route as the tables name it."""
+    path = re.sub(r"\{(\w+)(:\w+)?\}", r"{\1}", entry.path)
+    return f"{entry.method} {path.rstrip('/') or '/'}"
+
+
+def expected(entry: Entry, credential: Credential) -> set[int] | None:
+    """The statuses that may be answered; None: the credential is let in, so anything but 401 and 403."""
+    if credential.role is None:
+        return {303, 401} if is_page(entry) else {401}
+    if is_page(entry) and not credential.login:
+        return {403}
+    if entry.role is not None and RANK[credential.role] < RANK[entry.role]:  # type: ignore[index]
+        return {403}
+    if credential.scopes is not None and not set(entry.scopes) <= credential.scopes:
+        return {403}
+    if credential.bound and entry.scopes and not entry.bound:
+        return {403}
+    return None
+
+
+async def refused_logins(url: str, data: Path, email: str, password: str) -> list[Credential]:
+    """An access token that has expired, and one whose login was ended."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        login = (await client.post("/api/v1/auth/login", json={"email": email, "password": password})).json()
+        headers = {"Authorization": f"Bearer {login['access_token']}"}
+        me = (await client.get("/api/v1/auth/me", headers=headers)).json()
+        await client.post("/api/v1/auth/logout", json={"refresh_token": login["refresh_token"]})
+        other = (await client.post("/api/v1/auth/login", json={"email": email, "password": password})).json()
+    signer = Signer((data / "secret.key").read_bytes().strip())
+    session = signer.verify("access", other["access_token"]).session_id
+    claims = Claims(session, me["user_id"], me["organisation_id"], time.time() - 1)
+    return [
+        Credential("an expired access token", signer.sign("access", claims)),
+        Credential("a revoked session", login["access_token"]),
+    ]
+
+
+async def login(url: str, email: str, password: str) -> Credential:
+    """The access token of an owner."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        answer = await client.post("/api/v1/auth/login", json={"email": email, "password": password})
+    assert answer.status_code == 200, answer.text
+    return Credential("an owner's login", answer.json()["access_token"], "owner", login=True)
+
+
+async def refused_keys(api: httpx.AsyncClient, database_url: str) -> list[Credential]:
+    """A revoked key, an expired one, and an agent's credential."""
+    revoked = (await api.post("/api/v1/api-keys", json={"name": "revoked", "role": "owner"})).json()
+    await api.delete(f"/api/v1/api-keys/{revoked['id']}")
+    expired = (await api.post("/api/v1/api-keys", json={"name": "expired", "role": "owner"})).json()
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("update api_keys set expires_at = now() where id = $1", uuid.UUID(expired["id"]))
+    finally:
+        await connection.close()
+    machine = (await api.post("/api/v1/machines", json={"name": "matrix"})).json()
+    token = (await api.post(f"/api/v1/machines/{machine['id']}/enrol-token")).json()["token"]
+    body = {"token": token, "agent_version": "0"}
+    agent = (await api.post("/api/v1/agent/enrol", json=body)).json()
+    return [
+        Credential("a revoked key", revoked["key"]),
+        Credential("an expired key", expired["key"]),
+        Credential("an agent's credential", agent["credential"]),
+    ]
+
+
+async def narrow_keys(api: httpx.AsyncClient, deployment_id: str) -> list[Credential]:
+    """Keys that are valid, each narrowed in its way; the last is not narrowed at all."""
+    every = frozenset(get_args(Scope))
+    made = [await _key(api, f"the role {role}", role) for role in ("playground", "viewer", "developer", "admin")]
+    made += [await _key(api, f"all scopes but {one}", "owner", scopes=sorted(every - {one})) for one in sorted(every)]
+    bound = await _key(api, "bound to a deployment", "owner", deployment_ids=[deployment_id])
+    bound.bound = True
+    return [*made, bound, await _key(api, "an owner", "owner")]
+
+
+async def _key(api: httpx.AsyncClient, name: str, role: str, **limits: Any) -> Credential:
+    answer = await api.post("/api/v1/api-keys", json={"name": name, "role": role, **limits})
+    assert answer.status_code == 201, answer.text
+    scopes = limits.get("scopes")
+    return Credential(name, answer.json()["key"], role, None if scopes is None else frozenset(scopes))
+
+
+def concerns(entry: Entry, credential: Credential) -> bool:
+    """Whether the pair shows something: of the keys that lack one scope, only the one that lacks the route's."""
+    if not credential.name.startswith("all scopes but"):
+        return True
+    return credential.name.removeprefix("all scopes but ") in entry.scopes
+
+
+def filled(entry: Entry, values: dict[str, str]) -> str:
+    """The route's path with values for its parameters: a new id where none is known."""
+
+    def value(match: re.Match[str]) -> str:
+        return values.get(match.group(1)) or (str(uuid.uuid4()) if match.group(1).endswith("id") else "1")
+
+    return re.sub(r"\{(\w+)(?::\w+)?\}", value, entry.path)
+
+
+class Bodies:
+    """The smallest bodies that each route's description admits."""
+
+    def __init__(self, things: dict[str, str]) -> None:
+        import json
+
+        described = json.loads(document(create_app(Config())))
+        self._schemas = described["components"]["schemas"]
+        self._paths = described["paths"]
+        self._things = things
+
+    def of(self, entry: Entry) -> Any:
+        """A body, or None where the route takes none in JSON."""
+        operation = self._paths.get(entry.path, {}).get(entry.method.lower(), {})
+        content = operation.get("requestBody", {}).get("content", {})
+        if "application/json" not in content:
+            return None
+        return self._value("", content["application/json"]["schema"])
+
+    def _value(self, name: str, schema: dict[str, Any]) -> Any:
+        if "$ref" in schema:
+            schema = self._schemas[schema["$ref"].rpartition("/")[2]]
+        for several in ("oneOf", "anyOf", "allOf"):
+            if several in schema:
+                return self._value(name, schema[several][0])
+        if "enum" in schema or "const" in schema:
+            return schema["const"] if "const" in schema else schema["enum"][0]
+        match schema.get("type"):
+            case "object":
+                known = schema.get("properties", {})
+                wanted = {*schema.get("required", []), *(key for key in known if key in self._things)}
+                return {key: self._value(key, known[key]) for key in sorted(wanted) if key in known}
+            case "array":
+                return [self._value(name, schema["items"])] if schema.get("minItems") else []
+            case "integer" | "number":
+                return schema.get("minimum", 1)
+            case "boolean":
+                return True
+        return self._things.get(name, "x" * max(1, schema.get("minLength", 1)))
