@@ -5,14 +5,13 @@ Handlers only translate: what fits is decided in runs/inputs.py, what may change
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get, patch, post
 from litestar.datastructures import State
+from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -20,23 +19,31 @@ from orchestrator import wire
 from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
+from orchestrator.api.run_streams import frames, streamed
 from orchestrator.auth import Principal, requires
-from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
+from orchestrator.errors import BadRequest, Conflict, FieldError, Invalid, NotFound
 from orchestrator.files import Files
-from orchestrator.live.hub import Hub, Subscription, TooSlow
+from orchestrator.live.again import start_again
+from orchestrator.live.following import ended
+from orchestrator.live.following import follow as followed
+from orchestrator.live.hub import Hub
 from orchestrator.live.once import REPLAYED, once_of
 from orchestrator.live.parts import Parts
-from orchestrator.live.shown import signed_outputs
+from orchestrator.live.shown import shown_run, signed_outputs
 from orchestrator.live.starting import Order, start
 from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.runs.preferences import wait_s, wants_stream
 from orchestrator.runs.schedule import explain
 from orchestrator.runs.state import TERMINAL, Cancel
-from orchestrator.store import runs
+from orchestrator.store import run_marks, run_pages, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
-KEEP_ALIVE_S: Final = 15.0
-RECHECK_S: Final = 2.0
+WAITED: Final = {
+    200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
+}
+Tagged = Annotated[str | None, Parameter(max_length=50, description="Only runs with this tag.")]
+Made = Annotated[datetime | None, Parameter(description="RFC 3339, with a time zone.")]
 NOBODY: Final = str(UUID(int=0))
 
 
@@ -46,12 +53,15 @@ NOBODY: Final = str(UUID(int=0))
     summary="Start a run",
     guards=[requires("playground", "runs:write", bound=True)],
     opt=OWN,
-    responses=documented(400, 403, 404, 409, 413),
+    responses={**documented(400, 403, 404, 409, 413), **WAITED},
 )
 async def create(
     data: wire.RunCreate, request: Request[Principal, Any, State], parts: Parts
 ) -> Response[wire.RunAccepted]:
-    """202: the run is stored and will end exactly once, whatever is restarted meanwhile."""
+    """202: the run is stored and will end exactly once, whatever is restarted meanwhile.
+
+    `Prefer: wait=N` answers 200 with the run if it ends within N seconds; `Accept: text/event-stream` follows it.
+    """
     principal = request.user
     if data.version_id is not None and not principal.may("developer"):
         raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
@@ -70,12 +80,49 @@ async def create(
             timeout_s=data.timeout_s,
             max_attempts=data.max_attempts,
             once=await once_of(request),
+            api_key_id=principal.key_id,
         ),
     )
     location = f"/api/v1/runs/{run.id}"
     accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
     headers = {"Location": location} | ({REPLAYED: "true"} if run.replayed else {})
+    if wants_stream(request.headers.get("accept")):
+        return _from_the_start(request, parts, accepted, headers)
+    wait = wait_s(request.headers.get("prefer"))
+    if wait is None:
+        return Response(accepted, status_code=202, headers=headers)
+    return await _waited(request, parts, accepted, headers, wait)
+
+
+async def _waited(
+    request: Request[Principal, Any, State],
+    parts: Parts,
+    accepted: wire.RunAccepted,
+    headers: dict[str, str],
+    seconds: float,
+) -> Response[Any]:
+    """200 with the run if it ends in time; else what is answered without waiting."""
+    headers |= {"Preference-Applied": f"wait={seconds:g}"}
+    organisation_id, hub = request.user.organisation_id, request.app.state.services.hub
+    draining = request.app.state.draining
+    if await ended(parts.db, hub, organisation_id, accepted.id, seconds, draining):
+        run = await shown_run(parts.db, parts.files, organisation_id, accepted.id)
+        return Response(run, status_code=200, headers=headers)
     return Response(accepted, status_code=202, headers=headers)
+
+
+def _from_the_start(
+    request: Request[Principal, Any, State], parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str]
+) -> Response[Any]:
+    organisation_id, state = request.user.organisation_id, request.app.state
+
+    async def shown() -> wire.Run | None:
+        return await shown_run(parts.db, parts.files, organisation_id, accepted.id)
+
+    events = followed(
+        parts.db, state.services.hub, organisation_id, accepted.id, after=0, draining=state.draining, logs=True
+    )
+    return streamed(frames(events, accepted=accepted, shown=shown), headers)
 
 
 @get(
@@ -90,20 +137,41 @@ async def list_runs(
     cursor: Cursor = None,
     limit: Limit = 20,
     status: Annotated[list[wire.RunStatus] | None, Parameter(description="Only runs in these statuses.")] = None,
+    workflow_id: UUID | None = None,
+    version_id: UUID | None = None,
     deployment_id: UUID | None = None,
     machine_id: UUID | None = None,
+    batch_id: UUID | None = None,
+    retry_of: UUID | None = None,
+    origin: wire.RunOrigin | None = None,
+    created_after: Made = None,
+    created_before: Made = None,
+    favourite: bool | None = None,
+    tag: Tagged = None,
 ) -> wire.Page[wire.Run]:
-    """Newest first."""
-    found = await runs.page(
-        db,
-        principal.organisation_id,
+    """Newest first; what is given narrows it."""
+    filters = run_pages.Filters(
         status=list(status) if status else None,
+        workflow_id=_text(workflow_id),
+        version_id=_text(version_id),
         deployment_id=_text(deployment_id),
         machine_id=_text(machine_id),
-        before=_text(decode_cursor(cursor)),
-        limit=limit + 1,
+        batch_id=_text(batch_id),
+        retry_of=_text(retry_of),
+        origin=origin,
+        created_after=_moment("created_after", created_after),
+        created_before=_moment("created_before", created_before),
+        favourite=favourite,
+        tag=tag,
     )
+    found = await run_pages.page(db, principal.organisation_id, filters, decode_cursor(cursor), limit + 1)
     return page_of(found, limit)
+
+
+def _moment(name: str, value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise Invalid(f"{name}: has no time zone", errors=[FieldError(name, "add Z or an offset")])
+    return value
 
 
 def _text(value: UUID | None) -> str | None:
@@ -120,7 +188,7 @@ def _text(value: UUID | None) -> str | None:
 async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub) -> wire.Run:
     """With its attempts, outputs, live progress, and while it waits the reason why nobody has taken it."""
     organisation_id, wanted = principal.organisation_id, str(run_id)
-    run = await _own(db, principal, run_id)
+    run = await own_run(db, principal, run_id)
     run.attempt_list = await runs.attempts_of(db, organisation_id, wanted)
     run.outputs = await signed_outputs(db, files, organisation_id, wanted)
     if run.status == "not-started":
@@ -133,7 +201,8 @@ async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files
     return run
 
 
-async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
+async def own_run(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
+    """The run, if the caller may see it. Raises NotFound."""
     made_by = None if principal.may("viewer") else principal.user_id or NOBODY
     run = await runs.get(db, principal.organisation_id, str(run_id), made_by)
     if run is None or not principal.may_run(run.deployment_id):
@@ -150,7 +219,7 @@ async def _own(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
 )
 async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
     """In node order; empty until the run has succeeded."""
-    await _own(db, principal, run_id)
+    await own_run(db, principal, run_id)
     return wire.Page(await signed_outputs(db, files, principal.organisation_id, str(run_id)))
 
 
@@ -164,10 +233,49 @@ async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: 
 )
 async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Run:
     """Idempotent: a run that has ended stays as it ended. The machine stops working on it at once."""
-    await _own(db, principal, run_id)
+    await own_run(db, principal, run_id)
     change = Change(str(run_id), Cancel(f"cancelled by {principal.actor}"), principal.organisation_id)  # type: ignore[arg-type]
     await ledger.change(change)
-    return await _own(db, principal, run_id)
+    return await own_run(db, principal, run_id)
+
+
+@post(
+    "/{run_id:uuid}/retry",
+    status_code=202,
+    operation_id="retry_run",
+    summary="Start a run once more",
+    guards=[requires("playground", "runs:write")],
+    responses=documented(403, 404, 409),
+)
+async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wire.RunAccepted]:
+    """A new run of the same version with the same inputs, once the first has ended; it says `retry_of`."""
+    run = await own_run(parts.db, principal, run_id)
+    if run.status not in TERMINAL:
+        raise Conflict(f"the run is {run.status}: only one that has ended is started again", code="run_not_ended")
+    new = await start_again(
+        parts,
+        principal.organisation_id,
+        str(run_id),
+        created_by=principal.user_id,
+        api_key_id=principal.key_id,
+    )
+    location = f"/api/v1/runs/{new.id}"
+    accepted = wire.RunAccepted(new.id, "not-started", parts.config.base_url + location)
+    return Response(accepted, status_code=202, headers={"Location": location})
+
+
+@patch(
+    "/{run_id:uuid}",
+    operation_id="update_run_marks",
+    summary="Note something about a run",
+    guards=[requires("playground", "runs:write")],
+    responses=documented(400, 403, 404),
+)
+async def update(run_id: UUID, data: wire.RunUpdate, principal: Principal, db: Database) -> wire.Run:
+    """Favourite, note and tags; what is left out stays. A favourite is kept whatever its age."""
+    await own_run(db, principal, run_id)
+    await run_marks.mark(db, principal.organisation_id, str(run_id), data)
+    return await own_run(db, principal, run_id)
 
 
 @get(
@@ -179,17 +287,22 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     responses=documented(400, 403, 404),
 )
 async def follow(
-    run_id: UUID, request: Request[Any, Any, State], principal: Principal, db: Database, hub: Hub
+    run_id: UUID,
+    request: Request[Any, Any, State],
+    principal: Principal,
+    db: Database,
+    hub: Hub,
+    logs: Annotated[bool, Parameter(description="Events `log` too: what the executor writes.")] = False,
 ) -> Stream:
     """Events `status` (wire.RunEvent; id = revision) and `progress` (wire.ProgressEvent); ends with the run.
 
     `Last-Event-ID` resumes after that revision, so no change of status is ever missed.
     """
-    await _own(db, principal, run_id)
+    await own_run(db, principal, run_id)
     after = _last_event_id(request.headers.get("last-event-id"))
-    stream = _events(db, hub, principal.organisation_id, str(run_id), after, request.app.state.draining)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Stream(stream, media_type="text/event-stream", headers=headers)
+    draining = request.app.state.draining
+    events = followed(db, hub, principal.organisation_id, str(run_id), after=after, draining=draining, logs=logs)
+    return streamed(frames(events))
 
 
 def _last_event_id(header: str | None) -> int:
@@ -200,50 +313,10 @@ def _last_event_id(header: str | None) -> int:
     return int(header)
 
 
-async def _events(
-    db: Database, hub: Hub, organisation_id: str, run_id: str, after: int, draining: asyncio.Event
-) -> AsyncGenerator[bytes, None]:
-    """What happened after the revision, then what happens.
-
-    The database is the truth: it is asked first, when a change was missed, and now and then.
-    """
-    yield b"retry: 1000\n\n"
-    with hub.subscribe(organisation_id, run_id) as subscription:
-        quiet = 0.0
-        stored = await runs.events_after(db, organisation_id, run_id, after)
-        while not draining.is_set():
-            for event in stored:
-                after, quiet = event.revision, 0.0
-                yield _frame("status", event, event.revision)
-                if event.status in TERMINAL:
-                    return
-            changes, live = await _next(subscription, after)
-            stored = await runs.events_after(db, organisation_id, run_id, after) if changes is None else changes
-            if live is not None:
-                yield _frame("progress", live, None)
-            elif not stored and (quiet := quiet + RECHECK_S) >= KEEP_ALIVE_S:
-                quiet = 0.0
-                yield b": still here\n\n"
-
-
-async def _next(subscription: Subscription, after: int) -> tuple[list[wire.RunEvent] | None, wire.ProgressEvent | None]:
-    """The next change or progress; None instead of changes means: ask the database."""
-    try:
-        live = await subscription.next(RECHECK_S)
-    except TooSlow:
-        return None, None
-    if isinstance(live, wire.ProgressEvent):
-        return [], live
-    if live is None or live.revision > after + 1:
-        return None, None
-    return ([live] if live.revision > after else []), None
-
-
-def _frame(name: str, event: wire.RunEvent | wire.ProgressEvent, event_id: int | None) -> bytes:
-    prefix = b"" if event_id is None else b"id: %d\n" % event_id
-    return b"%sevent: %s\ndata: %s\n\n" % (prefix, name.encode(), msgspec.json.encode(event))
-
-
 routes = [
-    Router("/api/v1/runs", route_handlers=[create, list_runs, get_run, list_outputs, cancel, follow], tags=["runs"])
+    Router(
+        "/api/v1/runs",
+        route_handlers=[create, list_runs, get_run, list_outputs, cancel, retry, update, follow],
+        tags=["runs"],
+    )
 ]

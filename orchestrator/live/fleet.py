@@ -28,6 +28,7 @@ from drivers.wire import (
     Hello,
     Inventory,
     InventoryChanged,
+    Log,
     MachineId,
     Preview,
     Progress,
@@ -39,6 +40,7 @@ from drivers.wire import (
 )
 from orchestrator.config import Config
 from orchestrator.live.hub import Hub, PreviewEvent
+from orchestrator.live.logs import Logs
 from orchestrator.runs.compatibility import hashes_of, is_sha256, name_of_specs
 from orchestrator.runs.schedule import MachineView
 from orchestrator.runs.state import Lost
@@ -53,6 +55,7 @@ log = structlog.get_logger("fleet")
 OUTBOX: Final = 2000
 WARM_VERSIONS: Final = 4
 SPEED_WEIGHT: Final = 0.3
+LATE_LOGS: Final = 100
 PICTURES: Final = ("image/jpeg", "image/png")
 MOST_PICTURE: Final = 2_000_000
 
@@ -65,6 +68,7 @@ class Link:
         self.organisation_id = organisation_id
         self.slots = hello.slots
         self.held: dict[AttemptId, tuple[RunId, float]] = {}
+        self._let_go: OrderedDict[AttemptId, RunId] = OrderedDict()
         self.warm: OrderedDict[str, None] = OrderedDict()
         self.speeds: dict[str, float] = {}
         self.outbox: asyncio.Queue[ServerFrame | None] = asyncio.Queue(OUTBOX)
@@ -100,6 +104,21 @@ class Link:
         except asyncio.QueueFull:
             return False
         return True
+
+    def let_go(self, attempt_id: AttemptId) -> bool:
+        """The attempt takes no slot any more; False: it took none."""
+        held = self.held.pop(attempt_id, None)
+        if held is None:
+            return False
+        self._let_go[attempt_id] = held[0]
+        while len(self._let_go) > LATE_LOGS:
+            self._let_go.popitem(last=False)
+        return True
+
+    def run_of(self, attempt_id: AttemptId) -> RunId | None:
+        """The run of an attempt that it holds, or held until lately: the last lines come after the last report."""
+        held = self.held.get(attempt_id)
+        return self._let_go.get(attempt_id) if held is None else held[0]
 
     def note_placed(self, version_id: str) -> None:
         """The version's models will be warm here."""
@@ -150,6 +169,7 @@ class Fleet:
         self._look = True
         self._look_at = 0.0
         self.ledger: Ledger
+        self.logs = Logs(db, hub)
 
     # What the dispatcher asks and tells
 
@@ -168,7 +188,7 @@ class Fleet:
     def release(self, attempt_id: AttemptId) -> None:
         """The attempt takes no slot any more."""
         link = self._holders.pop(attempt_id, None)
-        if link is not None and link.held.pop(attempt_id, None) is not None:
+        if link is not None and link.let_go(attempt_id):
             self._changed(False)
 
     def told(self, changes: Iterable[Changed]) -> None:
@@ -205,7 +225,7 @@ class Fleet:
         await self._reconcile_hello(link, set(hello.attempts))
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
-        link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s))
+        link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s, logs=True))
         await self._ask_for_specs(link, hello.inventory)
         link.send(Drain(machine.state == "draining"))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
@@ -240,6 +260,8 @@ class Fleet:
             self._progress(link, frame)
         elif isinstance(frame, Preview):
             self._preview(link, frame)
+        elif isinstance(frame, Log):
+            self.logs.take(link.organisation_id, link.run_of(frame.attempt_id), frame)
         elif isinstance(frame, Beat):
             self._beaten.add(link.machine.id)
             await self._reconcile_beat(link, set(frame.attempts))
@@ -354,6 +376,7 @@ class Fleet:
                 await store.save_speeds(
                     self._db, [(machine, version, ms) for (machine, version), ms in measured.items()]
                 )
+            await self.logs.flush()
         except DatabaseUnavailable:
             self._beaten |= beaten
             raise

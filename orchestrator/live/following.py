@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from orchestrator.live.hub import Hub, LiveEvent, PreviewEvent, Subscription, TooSlow
+from orchestrator.live.hub import Hub, LiveEvent, Subscription, TooSlow
 from orchestrator.runs.state import TERMINAL
 from orchestrator.store import runs
 from orchestrator.store.db import Database
-from orchestrator.wire import LogPart, ProgressEvent, RunEvent
+from orchestrator.wire import RunEvent
 
 RECHECK_S: Final = 2.0
 KEEP_ALIVE_S: Final = 15.0
@@ -54,15 +54,13 @@ async def follow(
                 yield None
 
 
-async def _next(
-    subscription: Subscription, after: int
-) -> tuple[list[RunEvent] | None, ProgressEvent | LogPart | PreviewEvent | None]:
-    """The next change or progress; None instead of changes means: ask the database."""
+async def _next(subscription: Subscription, after: int) -> tuple[list[RunEvent] | None, LiveEvent | None]:
+    """The next change or whatever else is live; None instead of changes means: ask the database."""
     try:
         live = await subscription.next(RECHECK_S)
     except TooSlow:
         return None, None
-    if isinstance(live, ProgressEvent | LogPart | PreviewEvent):
+    if live is not None and not isinstance(live, RunEvent):
         return [], live
     if live is None or live.revision > after + 1:
         return None, None

@@ -41,6 +41,11 @@ class Queue:
         """Queue a run; once this returns it is durable and will end exactly once. Else: as runs.insert has it."""
         return await self._writer.put(run)
 
+    async def add_batch(self, batch_id: str, new: list[runs.NewRun], created_by: str | None) -> None:
+        """Queue a batch, whole or not at all."""
+        await runs.insert_batch(self._db, batch_id, new, created_by)
+        self._added(new)
+
     async def _insert(self, new: list[runs.NewRun]) -> list[RunId | Repeated | None]:
         answers = await runs.insert(self._db, new)
         self._added([run for run, answer in zip(new, answers, strict=True) if isinstance(answer, str)])

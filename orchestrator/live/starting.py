@@ -44,6 +44,8 @@ class Order(Struct, frozen=True, kw_only=True):
     max_attempts: int = 3
     origin: str = "api"
     once: Once | None = None
+    api_key_id: str | None = None
+    batch_id: str | None = None
 
 
 async def start(parts: Parts, order: Order) -> runs.NewRun:
@@ -52,7 +54,7 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
     An order whose Idempotency-Key was used before gives the run of then, `replayed`.
     """
     try:
-        run = await _checked(parts, order)
+        run = await checked(parts, order)
     except ApiProblem:
         # What it was checked against may have changed since the run was queued.
         earlier = await _earlier(parts, order)
@@ -63,10 +65,13 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
     return run if queued == run.id else _replayed(run, queued)
 
 
-async def _checked(parts: Parts, order: Order) -> runs.NewRun:
-    target = await _target(parts, order)
+async def checked(parts: Parts, order: Order) -> runs.NewRun:
+    """The run that an order stands for, not queued yet. Raises Invalid, NotFound or Conflict."""
+    target = await target_of(parts, order)
     specs = msgspec.convert(target.inputs, list[wire.InputSpec])
-    errors = inputs.check(order.inputs, specs) or await _missing_files(parts, order)
+    errors = inputs.check(order.inputs, specs) or await missing_files(
+        parts, order.organisation_id, inputs.file_ids(order.inputs)
+    )
     if errors:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
@@ -107,7 +112,8 @@ def refuse_url(field: str, url: str, *, allow_private: bool) -> None:
         raise Invalid(f"{field}: {error}", code="url_refused", errors=[FieldError(field, str(error))]) from error
 
 
-async def _target(parts: Parts, order: Order) -> runs.Target:
+async def target_of(parts: Parts, order: Order) -> runs.Target:
+    """What the order wants to run, as it is now. Raises Invalid, NotFound."""
     if (order.deployment_id is None) == (order.version_id is None):
         errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
         raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
@@ -123,11 +129,11 @@ async def _target(parts: Parts, order: Order) -> runs.Target:
     return target
 
 
-async def _missing_files(parts: Parts, order: Order) -> list[FieldError]:
-    wanted = inputs.file_ids(order.inputs)
+async def missing_files(parts: Parts, organisation_id: str, wanted: list[str]) -> list[FieldError]:
+    """An error for each of the files that the organisation does not have."""
     if not wanted:
         return []
-    found = await parts.files.resolve(parts.db, order.organisation_id, wanted)
+    found = await parts.files.resolve(parts.db, organisation_id, wanted)
     return [
         FieldError("inputs", f"there is no file {file_id}", "file_not_found")
         for file_id in wanted
@@ -160,4 +166,6 @@ def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
         webhook_url=order.webhook_url,
         created_by=order.created_by,
         once=order.once,
+        api_key_id=order.api_key_id,
+        batch_id=order.batch_id,
     )

@@ -6,13 +6,15 @@ Every reader's query filters by organisation. It knows no rule of a run's life.
 from __future__ import annotations
 
 from typing import Any, Final, Literal, LiteralString
+from uuid import UUID
 
 from asyncpg import Record
 from msgspec import Struct
 
 from drivers.wire import MachineId, RunId
 from orchestrator import wire
-from orchestrator.store import idempotency
+from orchestrator.runs.inputs import file_ids
+from orchestrator.store import batches, idempotency
 from orchestrator.store.db import Database
 from orchestrator.store.idempotency import Once, Repeated
 
@@ -37,6 +39,9 @@ class NewRun(Struct, frozen=True, kw_only=True):
     created_by: str | None = None
     once: Once | None = None
     replayed: bool = False
+    batch_id: str | None = None
+    retry_of: str | None = None
+    api_key_id: str | None = None
 
 
 class Head(Struct, frozen=True):
@@ -72,10 +77,11 @@ _INSERT: Final[LiteralString] = """
 with new as (
   select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::run_origin[], $7::smallint[],
                        $8::bigint[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::smallint[], $13::int[], $14::text[],
-                       $15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::bytea[])
+                       $15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $21::uuid[], $22::uuid[],
+                       $23::uuid[])
     as n(id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
          pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by,
-         credential, route, key_hash, request_hash)
+         credential, route, key_hash, request_hash, batch_id, retry_of, api_key_id)
 ), claimed as (
   insert into idempotency_keys as k
     (organisation_id, credential, route, key_hash, request_hash, run_id, expires_at)
@@ -89,20 +95,26 @@ with new as (
   returning run_id
 ), stored as (
   insert into runs (id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-                    pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by)
+                    pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of,
+                    api_key_id)
   select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by
+         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of, api_key_id
   from new where key_hash is null or id in (select run_id from claimed) returning id, organisation_id
 ), history as (
   insert into run_events (run_id, revision, organisation_id, status)
   select id, 1, organisation_id, 'not-started' from stored
+), needed as (
+  insert into run_files (run_id, file_id)
+  select f.run_id, f.file_id from unnest($24::uuid[], $25::uuid[]) as f(run_id, file_id)
+  join stored s on s.id = f.run_id
 ), counted as (
   insert into run_count_deltas (organisation_id, status, delta)
   select organisation_id, 'not-started', count(*) from stored group by organisation_id
 )
 select id from new where key_hash is not null and id not in (select run_id from claimed)
 """
-_COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in ("once", "replayed"))
+_LATER: Final = ("batch_id", "retry_of", "api_key_id")
+_COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in ("once", "replayed", *_LATER))
 
 
 async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | None]:
@@ -111,15 +123,33 @@ async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | No
     A run whose Idempotency-Key was used before is not queued: its place holds what stands under the key, or None when
     that was forgotten at this very moment.
     """
-    columns = [[getattr(run, name) for run in runs] for name in _COLUMNS]
-    keys = [[run.once and getattr(run.once, name) for run in runs] for name in Once.__struct_fields__]
-    left_out = {str(row["id"]) for row in await db.fetch(_INSERT, *columns, *keys, idempotency.LIFE_S)}
+    left_out = {str(row["id"]) for row in await db.fetch(_INSERT, *_insert_columns(runs))}
     again = [run for run in runs if run.id in left_out]
     if not again:
         return [run.id for run in runs]
     found = await idempotency.repeated(db, [(run.organisation_id, run.once) for run in again if run.once])
     instead = {run.id: repeated for run, repeated in zip(again, found, strict=True)}
     return [instead.get(run.id, run.id) for run in runs]
+
+
+async def insert_batch(db: Database, batch_id: str, runs: list[NewRun], created_by: str | None) -> None:
+    """Queue a batch: its own row and all its runs, or nothing."""
+    async with db.transaction() as connection:
+        await batches.add(connection, batch_id, runs[0].organisation_id, len(runs), created_by)
+        await connection.fetch(_INSERT, *_insert_columns(runs))
+
+
+def _insert_columns(runs: list[NewRun]) -> list[Any]:
+    """The arguments of _INSERT; those that were added to it later stand at the end."""
+    files = [(run.id, UUID(file_id)) for run in runs for file_id in file_ids(run.inputs)]
+    return [
+        *[[getattr(run, name) for run in runs] for name in _COLUMNS],
+        *[[run.once and getattr(run.once, name) for run in runs] for name in Once.__struct_fields__],
+        idempotency.LIFE_S,
+        *[[getattr(run, name) for run in runs] for name in _LATER],
+        [run_id for run_id, _ in files],
+        [file_id for _, file_id in files],
+    ]
 
 
 class Wanted(Struct, frozen=True):
@@ -238,17 +268,20 @@ async def version_facts(db: Database, version_ids: list[str]) -> dict[str, Versi
     }
 
 
-_RUN: Final[LiteralString] = """
+RUN: Final[LiteralString] = """
     select r.id, r.status, r.workflow_id, r.version_id, r.created_at, r.revision, r.attempts, r.max_attempts,
            r.priority, r.deployment_id, r.machine_id, m.name as machine_name, r.inputs, r.failure, r.queued_at,
-           r.started_at, r.running_at, r.uploading_at, r.ended_at
-    from runs r left join machines m on m.id = r.machine_id
+           r.started_at, r.running_at, r.uploading_at, r.ended_at, r.origin, r.batch_id, r.retry_of,
+           coalesce(k.favourite, false) as favourite, coalesce(k.note, '') as note, coalesce(k.tags, '{}') as tags
+    from runs r left join machines m on m.id = r.machine_id left join run_marks k on k.run_id = r.id
 """
+"""What `run_of` takes, without a condition. r: the run, k: its marks, if it has any."""
 
 
-def _run(row: Record) -> wire.Run:
+def run_of(row: Record) -> wire.Run:
+    """A row of RUN."""
     values: dict[str, Any] = dict(row)
-    for key in ("id", "workflow_id", "version_id", "deployment_id", "machine_id"):
+    for key in ("id", "workflow_id", "version_id", "deployment_id", "machine_id", "batch_id", "retry_of"):
         values[key] = _text(values[key])
     return wire.Run(**values)
 
@@ -256,41 +289,31 @@ def _run(row: Record) -> wire.Run:
 async def get(db: Database, organisation_id: str, run_id: str, made_by: str | None = None) -> wire.Run | None:
     """The run, or None when the organisation has no such run, or made_by (when given) did not start it."""
     row = await db.fetchrow(
-        _RUN + " where r.id = $1 and r.organisation_id = $2 and ($3::uuid is null or r.created_by = $3)",
+        RUN + " where r.id = $1 and r.organisation_id = $2 and ($3::uuid is null or r.created_by = $3)",
         run_id,
         organisation_id,
         made_by,
     )
-    return _run(row) if row else None
+    return run_of(row) if row else None
 
 
-async def page(
-    db: Database,
-    organisation_id: str,
-    *,
-    status: list[str] | None,
-    deployment_id: str | None,
-    machine_id: str | None,
-    before: str | None,
-    limit: int,
-) -> list[wire.Run]:
-    """Runs, newest first, older than the run `before`."""
-    rows = await db.fetch(
-        _RUN
-        + """
-        where r.organisation_id = $1 and ($2::run_status[] is null or r.status = any($2::run_status[]))
-              and ($3::uuid is null or r.deployment_id = $3) and ($4::uuid is null or r.machine_id = $4)
-              and ($5::uuid is null or r.id < $5)
-        order by r.id desc limit $6
+async def repeatable(db: Database, organisation_id: str, run_id: str) -> NewRun | None:
+    """What a run was started with, under its own id; None: the organisation has no such run."""
+    row = await db.fetchrow(
+        """
+        select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
+               pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by
+        from runs where id = $1 and organisation_id = $2
         """,
+        run_id,
         organisation_id,
-        status,
-        deployment_id,
-        machine_id,
-        before,
-        limit,
     )
-    return [_run(row) for row in rows]
+    if row is None:
+        return None
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        values[name] = str(value) if isinstance(value, UUID) else value
+    return NewRun(**values)
 
 
 async def attempts_of(db: Database, organisation_id: str, run_id: str) -> list[wire.Attempt]:
@@ -352,11 +375,8 @@ async def events_after(db: Database, organisation_id: str, run_id: str, revision
     ]
 
 
-async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[list[tuple[str, str]], int] | None:
-    """What each machine of the organisation lacks for a waiting run: (name, reason), and how many were looked at.
-
-    Machines that lack nothing are left out; at most 2,000 are looked at; None when the run does not wait.
-    """
+async def fits(db: Database, organisation_id: str, run_id: str) -> list[wire.MachineFit]:
+    """Whether each machine of the organisation could take a waiting run; 2,000 at most; none for one that does not."""
     rows = await db.fetch(
         """
         with demand as (
@@ -365,7 +385,7 @@ async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[
           from runs r join workflow_versions v on v.id = r.version_id
           where r.id = $1 and r.organisation_id = $2 and r.status = 'not-started'
         )
-        select m.name, m.state, m.labels, d.pool, d.pinned is null or d.pinned = m.id as chosen,
+        select m.id, m.name, m.state, m.labels, d.pool, d.pinned is null or d.pinned = m.id as chosen,
                coalesce(b.lease_until > now() and b.connected, false) as connected,
                (select n from jsonb_array_elements_text(d.nodes) n
                 where not coalesce(m.inventory -> 'node_classes', '[]') ? n limit 1) as node,
@@ -384,9 +404,27 @@ async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[
         run_id,
         organisation_id,
     )
-    reasons = [(row["name"], reason) for row in rows if (reason := _lacks(row)) is not None]
-    if rows:
-        return reasons, len(rows)
+    return [wire.MachineFit(str(row["id"]), row["name"], (lacks := _lacks(row)) is None, lacks) for row in rows]
+
+
+async def placement_of(db: Database, organisation_id: str, run_id: str) -> dict[str, Any] | None:
+    """What counted when the machine of the run's last attempt was chosen (runs.schedule.Why)."""
+    found: dict[str, Any] | None = await db.fetchval(
+        "select placement from attempts where run_id = $1 and organisation_id = $2 order by number desc limit 1",
+        run_id,
+        organisation_id,
+    )
+    return found
+
+
+async def why_waiting(db: Database, organisation_id: str, run_id: str) -> tuple[list[tuple[str, str]], int] | None:
+    """What each machine of the organisation lacks for a waiting run: (name, reason), and how many were looked at.
+
+    Machines that lack nothing are left out; None when the run does not wait.
+    """
+    found = await fits(db, organisation_id, run_id)
+    if found:
+        return [(fit.name, fit.lacks) for fit in found if fit.lacks is not None], len(found)
     waits = await db.fetchval(
         "select true from runs where id = $1 and organisation_id = $2 and status = 'not-started'",
         run_id,

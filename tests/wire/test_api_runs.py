@@ -1,0 +1,277 @@
+"""Runs in batches, waited for, streamed, retried, marked, logged and explained, with a real agent and its executor."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from orchestrator.credentials import hint_of, new_api_key
+from orchestrator.store import keys, users
+from orchestrator.store.db import Database
+from orchestrator.store.ids import digest
+from tests.system import until
+from tests.wire.agent_process import FAKE_EXECUTOR
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).resolve().parents[2]
+FAILING = {"1": {"class_type": "Raise", "inputs": {"type": "ValueError", "message": "no"}}}
+WANTING = {
+    "1": {"class_type": "ComfyUIDeployExternalNumber", "inputs": {"input_id": "seed"}},
+    "2": {"class_type": "ComfyUIDeployExternalText", "inputs": {"input_id": "prompt"}},
+}
+
+
+def talking() -> dict[str, Any]:
+    """A graph that says two lines; no two are alike, since the executor does not run the same one twice."""
+    return {
+        "1": {"class_type": "Say", "inputs": {"text": "hello\nfrom the node\n", "mark": str(uuid4())}},
+        "2": {"class_type": "Text", "inputs": {"text": "done"}},
+    }
+
+
+@pytest.fixture(scope="module")
+def machine(orchestrator, tmp_path_factory) -> Iterator[dict[str, Any]]:
+    """A connected machine whose executor says what it is told to."""
+    with httpx.Client(base_url=orchestrator.url, headers=orchestrator.headers, timeout=20) as client:
+        machine = client.post("/api/v1/machines", json={"name": "talker"}).json()
+        token = client.post(f"/api/v1/machines/{machine['id']}/enrol-token").json()["token"]
+    data = tmp_path_factory.mktemp("talker")
+    command = [sys.executable, "-m", "machine_agent", "run", "--url", orchestrator.url, "--data", str(data)]
+    with (data / "agent.log").open("ab") as log:
+        agent = subprocess.Popen(
+            [*command, "--enrol-token", token, "--executor", FAKE_EXECUTOR], cwd=ROOT, stdout=log, stderr=log
+        )
+    try:
+        yield machine
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            agent.wait(15)
+        agent.kill()
+        agent.wait()
+
+
+@pytest.fixture
+async def stranger(orchestrator) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of another organisation's owner."""
+    database, key = await Database.open(orchestrator.database_url, max_size=1), new_api_key()
+    async with database.transaction() as connection:
+        organisation, user = await users.create_owner(connection, f"{uuid4()}@example.org", "-", f"other-{uuid4()}")
+        new = keys.NewKey(organisation, "stranger", digest(key), hint_of(key), "owner", user)
+        await keys.create(connection, new, "system")
+    await database.close()
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=orchestrator.url, headers=headers, timeout=20) as client:
+        yield client
+
+
+async def _version(api: httpx.AsyncClient, graph: dict[str, Any]) -> str:
+    answer = await api.post("/api/v1/workflows", json={"name": f"w {uuid4()}", "api_graph": graph})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["version"]["id"]
+
+
+async def _ready(api: httpx.AsyncClient, machine: dict[str, Any]) -> None:
+    async def look() -> dict[str, Any]:
+        return (await api.get(f"/api/v1/machines/{machine['id']}")).json()
+
+    await until(look, lambda seen: seen["connected"] and seen.get("inventory", {}).get("node_classes"))
+
+
+async def _waiting_run(api: httpx.AsyncClient, version: str, **more: Any) -> str:
+    answer = await api.post("/api/v1/runs", json={"version_id": version, "pool": {"no": "machine"}} | more)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+async def _done(api: httpx.AsyncClient, machine: dict[str, Any], graph: dict[str, Any]) -> dict[str, Any]:
+    """A run that has ended."""
+    await _ready(api, machine)
+    body = {"version_id": await _version(api, graph), "max_attempts": 1}
+    answer = await api.post("/api/v1/runs", json=body, headers={"Prefer": "wait=60"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_grid_becomes_a_batch_that_is_listed_and_cancelled(api, stranger):
+    """Every combination is a run of its own; the batch counts them, and ends whole; others never see it."""
+    version = await _version(api, WANTING)
+    grid = {"seed": [1, 2, 3], "prompt": ["a", "b"]}
+    body = {"version_id": version, "input_grid": grid, "pool": {"no": "machine"}, "priority": 5}
+    answer = await api.post("/api/v1/runs/batch", json=body)
+    assert answer.status_code == 202, answer.text
+    batch = answer.json()
+    assert answer.headers["location"] == f"/api/v1/runs/batches/{batch['id']}"
+    listed = (await api.get("/api/v1/runs", params={"batch_id": batch["id"], "limit": 100})).json()["items"]
+    assert [run["id"] for run in reversed(listed)] == batch["run_ids"]
+    assert [(run["inputs"]["seed"], run["inputs"]["prompt"]) for run in reversed(listed)] == [
+        (seed, prompt) for seed in (1, 2, 3) for prompt in "ab"
+    ]
+    assert {run["priority"] for run in listed} == {5}
+    path = f"/api/v1/runs/batches/{batch['id']}"
+    stands = (await api.get(path)).json()
+    assert (stands["total"], stands["counts"], stands.get("ended", 0)) == (6, {"not-started": 6}, 0)
+    assert (await api.get("/api/v1/runs/batches")).json()["items"][0]["id"] == batch["id"]
+    assert (await stranger.get(path)).json()["code"] == "batch_not_found"
+    assert (await stranger.post(f"{path}/cancel")).status_code == 404
+    assert (await stranger.get("/api/v1/runs", params={"batch_id": batch["id"]})).json()["items"] == []
+    for _ in range(2):
+        cancelled = (await api.post(f"{path}/cancel")).json()
+        assert (cancelled["counts"], cancelled["ended"]) == ({"cancelled": 6}, 6)
+
+
+async def test_a_batch_with_one_wrong_run_starts_none(api):
+    """The error names the run; nothing was stored."""
+    version = await _version(api, WANTING)
+    body = {"version_id": version, "inputs": [{"seed": 1}, {"seed": "x"}, {"sed": 1}], "common_inputs": {"prompt": "p"}}
+    answer = await api.post("/api/v1/runs/batch", json=body)
+    assert answer.status_code == 422
+    assert [error["path"] for error in answer.json()["errors"]] == ["inputs[1].seed", "inputs[2].sed"]
+    assert (await api.get("/api/v1/runs", params={"version_id": version})).json()["items"] == []
+    both = await api.post("/api/v1/runs/batch", json={"version_id": version, "inputs": [{}], "input_grid": {"a": [1]}})
+    assert both.json()["errors"][0]["code"] == "wrong_batch"
+
+
+async def test_a_caller_that_waits_gets_the_run_or_its_address(api, machine):
+    """`Prefer: wait` answers 200 with the ended run and its outputs; one that does not end in time is a 202."""
+    await _ready(api, machine)
+    version = await _version(api, talking())
+    ended = await api.post("/api/v1/runs", json={"version_id": version}, headers={"Prefer": "respond-async, wait=60"})
+    assert (ended.status_code, ended.headers["preference-applied"]) == (200, "wait=60")
+    assert (ended.json()["status"], ended.json()["outputs"][0]["data"]) == ("success", ["done"])
+    body = {"version_id": version, "pool": {"no": "machine"}}
+    waiting = await api.post("/api/v1/runs", json=body, headers={"Prefer": "wait=1"})
+    assert (waiting.status_code, waiting.json()["status"]) == (202, "not-started")
+    assert waiting.headers["location"] == f"/api/v1/runs/{waiting.json()['id']}"
+
+
+async def test_a_caller_that_streams_sees_the_whole_run(api, machine):
+    """Accepted, every change of status, the executor's lines, and last the run with its outputs."""
+    await _ready(api, machine)
+    body = {"version_id": await _version(api, talking())}
+    answer = await api.post("/api/v1/runs", json=body, headers={"Accept": "text/event-stream"}, timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    seen = []
+    for message in answer.text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in message.splitlines() if not line.startswith(":"))
+        if "data" in fields:
+            seen.append((fields["event"], json.loads(fields["data"])))
+    assert seen[0][0] == "accepted"
+    statuses = [data["status"] for name, data in seen if name == "status"]
+    assert statuses == ["not-started", "queued", "started", "running", "uploading", "success"]
+    assert [line for name, data in seen if name == "log" for line in data["lines"]] == ["hello", "from the node"]
+    assert (seen[-1][0], seen[-1][1]["outputs"][0]["data"]) == ("run", ["done"])
+
+
+async def test_what_the_executor_wrote_can_be_read_later(api, machine, stranger):
+    """The lines are kept, by attempt; a run that is another's, or another attempt, has none."""
+    run = await _done(api, machine, talking())
+    path = f"/api/v1/runs/{run['id']}/logs"
+
+    async def look() -> dict[str, Any]:
+        return (await api.get(path)).json()
+
+    page = await until(look, lambda seen: seen["items"])
+    assert [line for part in page["items"] for line in part["lines"]] == ["hello", "from the node"]
+    assert (await api.get(path, params={"attempt": 1})).json() == page
+    assert (await api.get(path, params={"attempt": 2})).json()["items"] == []
+    assert (await stranger.get(path)).status_code == 404
+
+
+async def test_a_run_says_where_its_time_went_and_why_it_is_where_it_is(api, machine, stranger):
+    """Phases in order that add up, the machine's measures, and what counted when it was chosen."""
+    run = await _done(api, machine, talking())
+    path = f"/api/v1/runs/{run['id']}"
+    seen = (await api.get(f"{path}/timeline")).json()
+    (attempt,) = seen["attempts"]
+    names = ["waiting", "placed", "preparing", "running", "uploading"]
+    assert [phase["name"] for phase in attempt["phases"]] == names
+    assert abs(sum(phase["ms"] for phase in attempt["phases"]) - seen["total_ms"]) <= 5
+    assert (attempt["machine_name"], attempt["outcome"]) == ("talker", "success")
+    assert attempt["execute_ms"] > 0
+    placed = (await api.get(f"{path}/placement")).json()
+    assert (placed["machine_name"], placed["why"]["fitting"]) == ("talker", 1)
+    assert placed["reason"].startswith("it is on talker: the only machine that fits")
+    waiting = await _waiting_run(api, run["version_id"])
+    why = (await api.get(f"/api/v1/runs/{waiting}/placement")).json()
+    assert why["reason"] == "no machine has the label no=machine"
+    assert {"machine_id": machine["id"], "name": "talker", "fits": False, "lacks": "lacks the label no=machine"} in why[
+        "machines"
+    ]
+    assert (await stranger.get(f"{path}/timeline")).status_code == 404
+    assert (await stranger.get(f"{path}/placement")).status_code == 404
+
+
+async def test_an_ended_run_is_started_again(api, machine, stranger):
+    """The same version, inputs and machines under a new id that says what it repeats; a run under way is refused."""
+    run = await _done(api, machine, FAILING)
+    assert run["status"] == "failed"
+    answer = await api.post(f"/api/v1/runs/{run['id']}/retry")
+    assert answer.status_code == 202, answer.text
+    again = (await api.get(answer.headers["location"])).json()
+    assert (again["retry_of"], again["origin"], again["version_id"]) == (run["id"], "retry", run["version_id"])
+    listed = (await api.get("/api/v1/runs", params={"retry_of": run["id"]})).json()["items"]
+    assert [one["id"] for one in listed] == [again["id"]]
+    waiting = await _waiting_run(api, run["version_id"], priority=7, max_attempts=2)
+    early = await api.post(f"/api/v1/runs/{waiting}/retry")
+    assert (early.status_code, early.json()["code"]) == (409, "run_not_ended")
+    await api.post(f"/api/v1/runs/{waiting}/cancel")
+    copy = (await api.get((await api.post(f"/api/v1/runs/{waiting}/retry")).headers["location"])).json()
+    assert (copy["status"], copy["priority"], copy["max_attempts"]) == ("not-started", 7, 2)
+    assert copy["waiting_reason"] == "no machine has the label no=machine"
+    assert (await stranger.post(f"/api/v1/runs/{run['id']}/retry")).status_code == 404
+
+
+async def test_runs_are_marked_and_found_by_their_marks(api, stranger):
+    """Favourite, note and tags change one by one; bounds hold; a stranger can neither mark nor find."""
+    version = await _version(api, WANTING)
+    first, second = [await _waiting_run(api, version) for _ in range(2)]
+    path = f"/api/v1/runs/{first}"
+    marked = (await api.patch(path, json={"favourite": True, "tags": ["night", "cat", "night"]})).json()
+    assert (marked["favourite"], marked["tags"]) == (True, ["night", "cat"])
+    noted = (await api.patch(path, json={"note": "the good one"})).json()
+    assert (noted["favourite"], noted["note"], noted["tags"]) == (True, "the good one", ["night", "cat"])
+
+    async def found(**params: Any) -> list[str]:
+        items = (await api.get("/api/v1/runs", params={"version_id": version} | params)).json()["items"]
+        return [run["id"] for run in items]
+
+    assert await found(favourite=True) == await found(tag="cat") == [first]
+    assert await found(favourite=False) == [second]
+    assert await found(tag="dog") == []
+    for wrong in ({"note": "x" * 2001}, {"tags": ["t"] * 21}, {"tags": [""]}, {"favourite": 1}):
+        assert (await api.patch(path, json=wrong)).status_code == 422
+    assert (await stranger.patch(path, json={"favourite": True})).status_code == 404
+    assert (await stranger.get("/api/v1/runs", params={"tag": "cat"})).json()["items"] == []
+
+
+async def test_the_list_of_runs_is_narrowed_by_every_filter(api):
+    """Workflow, origin, status and time; times need a zone; pages go on within the filter."""
+    version = await _version(api, WANTING)
+    ids = [await _waiting_run(api, version) for _ in range(3)]
+    run = (await api.get(f"/api/v1/runs/{ids[1]}")).json()
+
+    async def found(**params: Any) -> list[str]:
+        answer = await api.get("/api/v1/runs", params={"version_id": version} | params)
+        assert answer.status_code == 200, answer.text
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert await found(created_after=run["created_at"]) == [ids[2], ids[1]]
+    assert await found(created_before=run["created_at"]) == [ids[0]]
+    assert await found(workflow_id=run["workflow_id"], origin="api", status="not-started") == ids[::-1]
+    assert await found(origin="retry") == await found(status="success") == await found(machine_id=str(uuid4())) == []
+    page = (await api.get("/api/v1/runs", params={"version_id": version, "limit": 2})).json()
+    rest = await found(limit=2, cursor=page["next_cursor"])
+    assert rest == [ids[0]]
+    naive = await api.get("/api/v1/runs", params={"created_after": "2026-01-01T00:00:00"})
+    assert naive.status_code == 422
