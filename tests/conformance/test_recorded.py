@@ -62,7 +62,7 @@ def test_streams_are_those_of_comfyui() -> None:
 
 @pytest.mark.parametrize("name", ["error", "blocked"])
 def test_messages_about_errors_have_the_same_fields(name: str) -> None:
-    """1.5 execution_error: an error and a blocked node, field by field; ours says what memory it took and when, besides."""
+    """1.5 execution_error: an error and a blocked node, field by field; ours says when, and the memory it took, too."""
     played = Stage(**nodes()).play(json.loads((SAMPLES / f"wf_{name}.json").read_text()))
     ours = played.of("execution_error")[0]
     (theirs,) = [data for event, data in recorded(name) if event == "execution_error"]
