@@ -29,7 +29,7 @@ def timeline(history: Sequence[RunEvent], attempts: Sequence[Attempt], now: date
         run_id=last.run_id,
         status=last.status,
         total_ms=_ms(history[0].at, end),
-        waiting_ms=sum(phase.ms for _, phase in phases if phase.name == "waiting"),
+        waiting_ms=sum(phase.duration_ms for _, phase in phases if phase.name == "waiting"),
         attempts=_by_attempt(phases, attempts),
     )
 

@@ -5,6 +5,7 @@ Every reader's query filters by organisation. It knows no rule of a run's life.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
@@ -283,6 +284,7 @@ def run_of(row: Record) -> wire.Run:
     values: dict[str, Any] = dict(row)
     for key in ("id", "workflow_id", "version_id", "deployment_id", "machine_id", "batch_id", "retry_of"):
         values[key] = _text(values[key])
+    values["origin"] = sys.intern(values["origin"])  # msgspec leaves a default out when it is the very same object
     return wire.Run(**values)
 
 

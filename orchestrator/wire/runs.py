@@ -166,7 +166,7 @@ class Phase(Struct):
     name: Literal["waiting", "placed", "preparing", "running", "uploading"]
     begin: datetime
     end: datetime | None
-    ms: int
+    duration_ms: int
 
 
 class AttemptTimeline(Struct, omit_defaults=True):

@@ -44,12 +44,12 @@ def test_a_run_that_was_tried_twice() -> None:
     seen = timeline(told, tried, T0 + timedelta(days=1))
     assert (seen.total_ms, seen.waiting_ms, seen.status) == (15_000, 7_000, "success")
     first, second = seen.attempts
-    assert [(phase.name, phase.ms) for phase in first.phases] == [
+    assert [(phase.name, phase.duration_ms) for phase in first.phases] == [
         ("waiting", 2000),
         ("placed", 1000),
         ("preparing", 1000),
     ]
-    assert [(phase.name, phase.ms) for phase in second.phases] == [
+    assert [(phase.name, phase.duration_ms) for phase in second.phases] == [
         ("waiting", 5000),
         ("placed", 0),
         ("preparing", 2000),
@@ -80,7 +80,7 @@ def test_the_phases_add_up(gaps: list[float]) -> None:
         ]
     )
     seen = timeline(told, [], T0 + timedelta(seconds=seconds[-1]))
-    whole = sum(phase.ms for attempt in seen.attempts for phase in attempt.phases)
+    whole = sum(phase.duration_ms for attempt in seen.attempts for phase in attempt.phases)
     assert abs(whole - seen.total_ms) <= len(gaps)
 
 
