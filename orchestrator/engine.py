@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from drivers.classic import Classic
 from drivers.wire import JobFile, MachineId
 from orchestrator import wire
 from orchestrator.config import Config
+from orchestrator.dialects.comfydeploy.webhooks import webhook_body
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
@@ -94,7 +96,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     async def load_run(organisation_id: str, run_id: str) -> wire.Run | None:
         return await shown_run(db, files, organisation_id, run_id)
 
-    notify = Notify(db, config, secret, load_run, wake=notify_bell.ring)
+    notify = Notify(db, config, secret, load_run, foreign=partial(webhook_body, db, files), wake=notify_bell.ring)
     stack.push_async_callback(notify.close)
     reports = Reports(db, ledger)
     push_leader = Leader(dsn, PUSH_KEY)

@@ -1,4 +1,4 @@
-"""A ComfyUI with the comfyui-deploy plugin, played by a process of its own: enough of both for a fleet that pushes to it.
+"""A ComfyUI with the comfyui-deploy plugin, played by a process: enough of both for a fleet that pushes to it.
 
 What a prompt does is told by its input `script` (JSON): `case` plays recorded callbacks; `order` (recorded, shuffled),
 `seed`, `double`, `drop` (a share of the callbacks) and `uploads` say how; `history` whether ComfyUI remembers it;
@@ -21,7 +21,7 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.comfydeploy_recording import Recorded, cases, history, readdressed  # noqa: E402
+from tests.comfydeploy_recording import Recorded, cases, history, readdressed
 
 CASES = cases()
 CLASSES = ["ComfyUIDeployExternalText", "Play"]
@@ -79,7 +79,10 @@ class Machine:
             self.interrupted.clear()
             await self.interrupted.wait()
             event = {"event": "execution_interrupted", "data": {"prompt_id": prompt_id}}
-            self.history[prompt_id] = {"outputs": {}, "status": {"status_str": "error", "messages": [[*event.values()]]}}
+            self.history[prompt_id] = {
+                "outputs": {},
+                "status": {"status_str": "error", "messages": [[*event.values()]]},
+            }
             return
         case = CASES[script["case"]]
         if script.get("die"):
@@ -134,7 +137,9 @@ class Machine:
     async def queue(self, _: web.Request) -> web.Response:
         running = [[0, self.running, {}, {}, []]] if self.running else []
         pending = [[1, prompt_id, {}, {}, []] for prompt_id, _, _ in self.pending]
-        return web.json_response({"queue_running": [*running, [0, "somebody's own", {}, {}, []]], "queue_pending": pending})
+        return web.json_response(
+            {"queue_running": [*running, [0, "somebody's own", {}, {}, []]], "queue_pending": pending}
+        )
 
     async def edit_queue(self, request: web.Request) -> web.Response:
         gone = (await request.json())["delete"]

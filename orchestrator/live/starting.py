@@ -28,7 +28,7 @@ class Order(Struct, frozen=True, kw_only=True):
     """A run somebody wants. Exactly one of deployment_id and version_id. timeout_s None: the installation's default.
 
     once: its Idempotency-Key (live/once.py); the same again gives the same run. id: what the run shall be called, from
-    who noted something of it before; None: a new id.
+    who noted something of it before; None: a new id. webhook_shape: in whose words webhook_url is told; None: ours.
     """
 
     organisation_id: str
@@ -46,6 +46,7 @@ class Order(Struct, frozen=True, kw_only=True):
     once: Once | None = None
     api_key_id: str | None = None
     batch_id: str | None = None
+    webhook_shape: str | None = None
 
 
 async def start(parts: Parts, order: Order) -> runs.NewRun:
@@ -168,4 +169,5 @@ def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
         once=order.once,
         api_key_id=order.api_key_id,
         batch_id=order.batch_id,
+        webhook_shape=order.webhook_shape,
     )

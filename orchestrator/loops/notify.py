@@ -44,11 +44,19 @@ log = structlog.get_logger("notify")
 LoadRun = Callable[[str, str], "Awaitable[Run | None]"]
 """(organisation id, run id) -> the run as a webhook shows it, with signed output URLs once it has ended."""
 
+ForeignBody = Callable[[str, str, str, str], "Awaitable[bytes | None]"]
+"""(organisation id, run id, status, event type) -> the message in another API's words; None: the run is gone."""
+
 OVERALL: Final = 64
 PER_RECEIVER: Final = 4
 LEASE_MARGIN_S: Final = 45.0
 CLOSE_S: Final = 2.0
 ERROR_LENGTH: Final = 500
+
+
+async def _no_dialect(_organisation_id: str, _run_id: str, _status: str, _event_type: str) -> bytes | None:
+    """Nobody asked for another API's words."""
+    return None
 
 
 def _nobody() -> None:
@@ -65,6 +73,7 @@ class Notify:
         master: bytes,
         load_run: LoadRun,
         *,
+        foreign: ForeignBody = _no_dialect,
         session: aiohttp.ClientSession | None = None,
         wake: Callable[[], None] = _nobody,
     ) -> None:
@@ -73,6 +82,7 @@ class Notify:
         self._timeout_s = config.webhook_timeout_s
         self._master = master
         self._load_run = load_run
+        self._foreign = foreign
         self._session = session
         self._wake = wake
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,14 +161,20 @@ class Notify:
         if message.url is None or message.disabled:
             reason = "the endpoint is disabled" if message.disabled else "the run has no URL any more"
             return Try(message.url or "", None, reason, 0), Dead()
-        run = await self._load_run(message.organisation_id, message.run_id)
-        if run is None:
+        body = await self._body(message)
+        if body is None:
             return Try(message.url, None, "the run is gone", 0), Dead()
-        body = message_body(message.event_type, message.created_at, run)
         secret = webhook_secret(self._master, message.subject, message.secret_generation)
         made, answered = await self._post(message, message.url, body, secret)
         roll = random.random()  # noqa: S311  jitter, not a secret
         return made, after(answered, message.tries + 1, roll, datetime.now(UTC))
+
+    async def _body(self, message: Due) -> bytes | None:
+        """None: the run is gone."""
+        if message.shape is not None:
+            return await self._foreign(message.organisation_id, message.run_id, message.status, message.event_type)
+        run = await self._load_run(message.organisation_id, message.run_id)
+        return None if run is None else message_body(message.event_type, message.created_at, run)
 
     async def _post(self, message: Due, url: str, body: bytes, secret: str) -> tuple[Try, Answered]:
         headers = signed_headers(secret, message.id, datetime.now(UTC), body)

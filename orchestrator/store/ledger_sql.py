@@ -15,7 +15,7 @@ LOAD: Final[LiteralString] = """
     where r.id = any($1::uuid[])
 """
 
-APPLY: Final[LiteralString] = """
+APPLY: Final[LiteralString] = r"""
 with wanted as (
   select * from unnest($1::uuid[], $2::int[], $3::int[], $4::run_status[], $5::smallint[], $6::uuid[], $7::uuid[],
                        $8::int[], $9::jsonb[], $10::float8[], $11::smallint[])
@@ -44,7 +44,7 @@ with wanted as (
     ended_at = case when w.status in ('success', 'failed', 'timeout', 'cancelled') then now() end
   from wanted w join before b on b.id = w.run_id
   where r.id = w.run_id and r.revision = w.expected
-  returning r.id, r.organisation_id, r.webhook_url, r.timeout_s, r.status
+  returning r.id, r.organisation_id, r.webhook_url, r.webhook_shape, r.timeout_s, r.status, r.revision
 ), history as (
   select h.*, a.organisation_id, a.webhook_url
   from unnest($12::uuid[], $13::int[], $14::run_status[], $15::smallint[], $16::uuid[], $17::text[])
@@ -95,6 +95,11 @@ with wanted as (
     select h.organisation_id, h.run_id, h.revision, h.status, null,
            case when h.status in ('success', 'failed', 'timeout', 'cancelled') then 'run.ended' else 'run.updated' end
     from history h where h.webhook_url is not null
+    union all  -- ComfyDeploy's: each node's output by itself, for a URL that asks so
+    select a.organisation_id, a.id, a.revision, a.status, null, 'run.output:' || o.node_id
+    from (select distinct run_id, node_id from unnest($32::uuid[], $34::text[]) as o(run_id, node_id)) o
+    join applied a on a.id = o.run_id
+    where a.webhook_shape is not null and a.webhook_url ~ '[?&]target_events=[^&#]*run[.]output'
   ) m
   returning 1
 ), into_counts as (

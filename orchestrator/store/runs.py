@@ -43,6 +43,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     batch_id: str | None = None
     retry_of: str | None = None
     api_key_id: str | None = None
+    webhook_shape: str | None = None
 
 
 class Head(Struct, frozen=True):
@@ -79,10 +80,10 @@ with new as (
   select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::run_origin[], $7::smallint[],
                        $8::bigint[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::smallint[], $13::int[], $14::text[],
                        $15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $21::uuid[], $22::uuid[],
-                       $23::uuid[])
+                       $23::uuid[], $26::text[])
     as n(id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
          pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by,
-         credential, route, key_hash, request_hash, batch_id, retry_of, api_key_id)
+         credential, route, key_hash, request_hash, batch_id, retry_of, api_key_id, webhook_shape)
 ), claimed as (
   insert into idempotency_keys as k
     (organisation_id, credential, route, key_hash, request_hash, run_id, expires_at)
@@ -97,9 +98,10 @@ with new as (
 ), stored as (
   insert into runs (id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
                     pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of,
-                    api_key_id)
+                    api_key_id, webhook_shape)
   select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of, api_key_id
+         pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of, api_key_id,
+         webhook_shape
   from new where key_hash is null or id in (select run_id from claimed) returning id, organisation_id
 ), history as (
   insert into run_events (run_id, revision, organisation_id, status)
@@ -115,7 +117,8 @@ with new as (
 select id from new where key_hash is not null and id not in (select run_id from claimed)
 """
 _LATER: Final = ("batch_id", "retry_of", "api_key_id")
-_COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in ("once", "replayed", *_LATER))
+_APART: Final = ("once", "replayed", "webhook_shape", *_LATER)
+_COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in _APART)
 
 
 async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | None]:
@@ -150,6 +153,7 @@ def _insert_columns(runs: list[NewRun]) -> list[Any]:
         *[[getattr(run, name) for run in runs] for name in _LATER],
         [run_id for run_id, _ in files],
         [file_id for _, file_id in files],
+        [run.webhook_shape for run in runs],
     ]
 
 

@@ -41,7 +41,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Due(Struct, frozen=True):
-    """A claimed message. key tells receivers apart; url is None when the run or its URL is gone."""
+    """A claimed message. key tells receivers apart; url None: the run or its URL is gone; shape: in whose words."""
 
     id: str
     organisation_id: str
@@ -55,6 +55,7 @@ class Due(Struct, frozen=True):
     url: str | None
     secret_generation: int
     disabled: bool
+    shape: str | None = None
 
     @property
     def subject(self) -> str:
@@ -188,7 +189,8 @@ with candidates as (
 )
 select c.id, c.organisation_id, c.run_id, c.status::text, c.event_type, c.endpoint_id, c.tries, c.created_at, c.key,
        case when c.endpoint_id is null then r.webhook_url else e.url end as url,
-       coalesce(e.secret_generation, 1) as secret_generation, e.disabled_at is not null as disabled
+       coalesce(e.secret_generation, 1) as secret_generation, e.disabled_at is not null as disabled,
+       case when c.endpoint_id is null then r.webhook_shape end as shape
 from claimed c join runs r on r.id = c.run_id left join webhook_endpoints e on e.id = c.endpoint_id
 order by c.created_at, c.id
 """
@@ -237,6 +239,7 @@ def _due(row: Record) -> Due:
         url=row["url"],
         secret_generation=row["secret_generation"],
         disabled=row["disabled"],
+        shape=row["shape"],
     )
 
 

@@ -1,0 +1,275 @@
+"""A ComfyUI with the comfyui-deploy plugin at a URL: pushed to, reporting piecemeal, dying, cancelled.
+
+The machine is a process of its own that plays the recorded callbacks (tests/plugin_machine.py) in any order, doubled,
+with pieces missing; everything goes through the orchestrator's HTTP API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec import Struct
+
+from tests.system import Team, until
+from tests.wire.conftest import ROOT, Orchestrator, start_orchestrator
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {
+    "1": {"class_type": "ComfyUIDeployExternalText", "inputs": {"input_id": "script", "default_value": ""}},
+    "2": {"class_type": "Play", "inputs": {"script": ["1", 0]}},
+}
+PICTURES = {"save": 2, "external": 1}
+PATIENCE_S = 30
+WAY = ("not-started", "queued", "started", "running", "uploading")
+
+
+class Double(Struct):
+    """The machine's process; started again it has forgotten everything."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        port_file = self.folder / "port"
+        port_file.unlink(missing_ok=True)
+        command = [sys.executable, "tests/plugin_machine.py", "--port-file", str(port_file), "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE_S
+        while not port_file.exists():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.02)
+        self.port = int(port_file.read_text())
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> Iterator[Orchestrator]:
+    """An orchestrator with short leases."""
+    quickly = {"beat_s": "0.5", "lease_s": "3", "claim_s": "3", "poll_s": "0.5", "webhook_private": "true"}
+    running = start_orchestrator(tmp_path_factory.mktemp("orchestrator"), module_database_url, **quickly)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Double]:
+    """The machine."""
+    it = Double(tmp_path_factory.mktemp("double"))
+    it.start()
+    yield it
+    it.kill()
+
+
+@pytest.fixture(scope="module")
+def deployment(quick: Orchestrator, double: Double) -> str:
+    """The machine registered, the graph deployed on it."""
+    with httpx.Client(base_url=f"{quick.url}/api/v1", headers=quick.headers, timeout=20) as client:
+        body = {"name": "box", "endpoint": double.url, "endpoint_private": True}
+        machine = client.post("/machines", json=body)
+        assert machine.status_code == 201, machine.text
+        version = client.post("/workflows", json={"name": "play", "api_graph": GRAPH}).json()["version"]["id"]
+        made = client.post("/deployments", json={"version_id": version, "machine_id": machine.json()["id"]})
+        return str(made.json()["id"])
+
+
+@pytest.fixture
+async def team(quick: Orchestrator, deployment: str) -> AsyncIterator[Team]:
+    """The administrator, once the machine is connected."""
+    async with Team(quick.url, quick.api_key) as team:
+        await until(lambda: team.machine("box"), lambda machine: machine["connected"], PATIENCE_S)
+        yield team
+
+
+async def play(team: Team, deployment: str, **script: Any) -> str:
+    """Start a run that plays this script."""
+    return await team.start(deployment, {"script": json.dumps(script)})
+
+
+def check(case: str, run: dict[str, Any]) -> None:
+    """The run ended as the case should."""
+    outputs = run.get("outputs") or []
+    if case in PICTURES:
+        assert run["status"] == "success", run
+        assert len(outputs) == PICTURES[case]
+        assert all(output["content_type"] == "image/png" for output in outputs)
+    elif case == "text_only":
+        assert run["status"] == "success", run
+        assert [(output["kind"], output["data"]) for output in outputs] == [("text", ["a cat"])]
+    else:
+        assert run["status"] == "failed", run
+        kinds = {"node_error": ("bad_graph", "1"), "runtime_error": ("node_error", "2")}
+        assert (run["failure"]["kind"], run["failure"]["node_id"]) == kinds[case]
+
+
+async def ended(team: Team, run_id: str) -> dict[str, Any]:
+    return await team.until(run_id, lambda run: "ended_at" in run, PATIENCE_S)
+
+
+async def seen(double: Double) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=double.url) as client:
+        return (await client.get("/seen")).json()
+
+
+@pytest.mark.parametrize("case", ["save", "external", "text_only", "node_error", "runtime_error"])
+async def test_each_recorded_case_ends_rightly(case: str, team: Team, deployment: str) -> None:
+    """In the recorded order: pictures, a text whose success is never reported, a refusal and an error of a node."""
+    run = await ended(team, await play(team, deployment, case=case))
+    check(case, run)
+    for place, output in enumerate(run.get("outputs") or []):
+        if "url" in output:
+            answer = await team.anybody.get(run["outputs"][place]["url"])
+            assert answer.content.endswith(output["name"].encode())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", ["save", "text_only", "runtime_error"])
+async def test_each_case_ends_rightly_in_disorder(case: str, seed: int, team: Team, deployment: str) -> None:
+    """Shuffled, doubled and with three in ten callbacks lost, each run ends rightly, once, after one attempt."""
+    drop = 0.3 if seed % 2 else 0
+    run_id = await play(team, deployment, case=case, order="shuffled", seed=seed, double=True, drop=drop)
+    run = await ended(team, run_id)
+    check(case, run)
+    assert run["attempts"] == 1
+    history = [event["status"] async for _, _, event in team.events(run_id) if "status" in event]
+    assert [status for status in history if status in ("success", "failed", "cancelled", "timeout")] == [run["status"]]
+    assert [status for status in WAY if status in history] == history[:-1]
+
+
+async def test_what_the_plugin_is_sent(team: Team, deployment: str, double: Double) -> None:
+    """The raw graph, the inputs, an editor's graph with nodes, and the token in the header and the body."""
+    run_id = await play(team, deployment, case="save", note="this one")
+    await ended(team, run_id)
+    orders = (await seen(double))["orders"]
+    order = next(one for one in orders if "this one" in one["body"]["inputs"]["script"])
+    body = order["body"]
+    assert body["workflow_api_raw"] == GRAPH
+    assert body["workflow_api"]["1"]["inputs"]["default_value"] == body["inputs"]["script"]
+    assert body["workflow"] == {"nodes": []}
+    assert order["authorization"] == f"Bearer {body['cd_token']}"
+    assert body["cd_token"].startswith("cft_")
+    assert body["prompt_id"] == (await team.look(run_id))["attempt_list"][0]["id"]
+
+
+async def test_files_that_were_not_sent_are_fetched(team: Team, deployment: str) -> None:
+    """Without a single upload or callback, the history tells the end and the pictures are taken by /view."""
+    run = await ended(team, await play(team, deployment, case="save", uploads=False, drop=1))
+    check("save", run)
+
+
+async def test_no_history_and_no_success(team: Team, deployment: str) -> None:
+    """A ComfyUI that forgot the prompt: the end told by its events is enough."""
+    run = await ended(team, await play(team, deployment, case="text_only", history=False))
+    check("text_only", run)
+
+
+async def test_a_partly_refused_graph_is_executed(team: Team, deployment: str) -> None:
+    """An answer of 400 with node_errors alone means queued."""
+    check("save", await ended(team, await play(team, deployment, case="save", answer="partial")))
+
+
+async def test_an_order_whose_answer_was_lost_is_not_sent_twice(team: Team, deployment: str, double: Double) -> None:
+    """The connection breaks after the machine took the prompt: the run succeeds, and was sent once."""
+    check("save", await ended(team, await play(team, deployment, case="save", answer="cut", note="cut off")))
+    orders = (await seen(double))["orders"]
+    assert len([one for one in orders if "cut off" in one["body"]["inputs"]["script"]]) == 1
+
+
+async def test_cancelling_interrupts_the_prompt_and_frees_the_machine(team: Team, deployment: str) -> None:
+    """A running prompt is interrupted; one behind it leaves the queue; the machine takes the next."""
+    holding = await play(team, deployment, hold=True)
+    await team.until_status(holding, "running", timeout=PATIENCE_S)
+    await team.call("POST", f"/runs/{holding}/cancel", 200)
+    check("save", await ended(team, await play(team, deployment, case="save")))
+    assert (await team.look(holding))["status"] == "cancelled"
+
+
+async def test_only_the_attempts_token_reports(
+    team: Team, deployment: str, quick: Orchestrator, double: Double
+) -> None:
+    """Ids alone, another run's token, an API key: each is refused, and the run goes on unharmed."""
+    other = await play(team, deployment, case="save", note="the other")
+    await ended(team, other)
+    holding = await play(team, deployment, hold=True)
+    attempt = (await team.until_status(holding, "running", timeout=PATIENCE_S))["attempt_list"][0]["id"]
+    orders = (await seen(double))["orders"]
+    foreign = next(one for one in orders if "the other" in one["body"]["inputs"]["script"])["body"]["cd_token"]
+    for credential in (None, foreign, quick.api_key, "cft_guess"):
+        headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+        for run_id in (attempt, holding):
+            body = {"run_id": run_id, "status": "failed"}
+            answer = await team.anybody.post("/api/update-run", json=body, headers=headers)
+            assert answer.status_code == 401, answer.text
+            query = {"file_name": "a.png", "run_id": run_id, "type": "image/png"}
+            assert (await team.anybody.get("/api/file-upload", params=query, headers=headers)).status_code == 401
+    assert (await team.look(holding))["status"] == "running"
+    await team.call("POST", f"/runs/{holding}/cancel", 200)
+
+
+async def test_uploads_are_bound_to_their_attempt(team: Team, deployment: str, double: Double) -> None:
+    """A signed address cannot be changed, a file name keeps no folder, and an attempt that ended takes nothing."""
+    holding = await play(team, deployment, hold=True, note="putting")
+    await team.until_status(holding, "running", timeout=PATIENCE_S)
+    orders = (await seen(double))["orders"]
+    body = next(one for one in orders if "putting" in one["body"]["inputs"]["script"])["body"]
+    query = {
+        "file_name": "../../etc/passwd",
+        "run_id": body["prompt_id"],
+        "type": "image/png",
+        "cd_token": body["cd_token"],
+    }
+    granted = (await team.anybody.get("/api/file-upload", params=query)).json()
+    path = granted["url"].split("?")[0]
+    assert path.endswith("/passwd")
+    assert granted["include_acl"] is False
+    changed = granted["url"].replace("/passwd", "/shadow")
+    assert (await team.anybody.put(changed, content=b"x")).status_code == 403
+    assert (await team.anybody.put(granted["url"], content=b"x")).status_code == 200
+    assert (await team.anybody.put(granted["url"], content=b"x")).status_code == 200
+    await team.call("POST", f"/runs/{holding}/cancel", 200)
+    assert (await team.anybody.put(granted["url"], content=b"x")).status_code == 409
+    late = await team.anybody.post(
+        "/api/update-run", json={"run_id": body["prompt_id"], "status": "success", "cd_token": body["cd_token"]}
+    )
+    assert late.status_code == 200
+    assert (await team.look(holding))["status"] == "cancelled"
+
+
+async def test_a_machine_that_dies_in_the_middle(team: Team, deployment: str, double: Double) -> None:
+    """ComfyUI is killed under a prompt and started anew: the attempt is over, and the run is tried again."""
+    run_id = await play(team, deployment, case="save", die=True)
+    await asyncio.to_thread(double.process.wait, PATIENCE_S)
+    double.start()
+    run = await team.until(run_id, lambda run: run["attempts"] >= 2, PATIENCE_S)
+    assert run["attempt_list"][0]["failure"]["kind"] in ("machine_lost", "executor_crashed")
+    await team.call("POST", f"/runs/{run_id}/cancel", 200)
+    if double.process.poll() is not None:
+        double.start()
+    check("save", await ended(team, await play(team, deployment, case="save")))
+
+
+async def test_a_private_endpoint_needs_an_administrators_word(team: Team) -> None:
+    """A loopback or metadata address is refused, and with endpoint_private the metadata address still is."""
+    for url, private in (("http://127.0.0.1:1", False), ("http://169.254.169.254/", True), ("http://10.0.0.1", False)):
+        body = {"name": f"bad {url}", "endpoint": url, "endpoint_private": private}
+        answer = await team.call("POST", "/machines", 422, json=body)
+        assert answer["code"] == "url_refused"
