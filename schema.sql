@@ -11,7 +11,7 @@ $$;
 
 create type member_role as enum ('owner', 'admin', 'developer', 'viewer', 'playground');
 create type machine_kind as enum ('classic', 'runpod-serverless', 'modal-serverless', 'comfy-deploy-serverless');
-create type machine_state as enum ('pending', 'ready', 'draining', 'deleted');
+create type machine_state as enum ('pending', 'ready', 'draining', 'quarantined', 'deleted');
 create type deployment_environment as enum ('production', 'staging', 'preview', 'public-share', 'private-share');
 create type run_status as enum ('not-started', 'queued', 'started', 'running', 'uploading', 'success', 'failed', 'timeout', 'cancelled');
 create type run_origin as enum ('api', 'manual', 'retry', 'public-share');
@@ -234,6 +234,9 @@ create table machines (
   updated_at timestamptz not null default now(),
   enrolled_at timestamptz,
   deleted_at timestamptz,
+  policy jsonb not null default '{}',
+  quarantined_at timestamptz,
+  quarantine_reason text,
   endpoint_private boolean not null default false
 );
 create unique index machines_name on machines (organisation_id, name) where deleted_at is null;
@@ -254,6 +257,9 @@ comment on column machines.created_at is 'When the row was made.';
 comment on column machines.updated_at is 'When this row last changed; heartbeats are in machine_beats.';
 comment on column machines.enrolled_at is 'When an agent traded its token for the credential.';
 comment on column machines.deleted_at is 'Set: kept for history only.';
+comment on column machines.policy is 'What it may be given (orchestrator.wire.MachinePolicy).';
+comment on column machines.quarantined_at is 'When it was quarantined; null: it is not.';
+comment on column machines.quarantine_reason is 'Why it is quarantined, for people; null: it is not.';
 comment on column machines.endpoint_private is 'The endpoint may lie at a private or loopback address: an administrator said so.';
 
 create table machine_beats (
@@ -635,6 +641,7 @@ create table outputs (
   created_at timestamptz not null default now()
 );
 create unique index outputs_run on outputs (run_id, ordinal);
+create index outputs_file on outputs (file_id) where file_id is not null;
 comment on table outputs is 'What a run made; only of the attempt that succeeded or still holds the run.';
 comment on column outputs.id is 'UUIDv7.';
 comment on column outputs.run_id is 'The run (runs.id).';
@@ -998,6 +1005,143 @@ comment on column plugin_logins.user_id is 'Who granted it (users.id).';
 comment on column plugin_logins.created_at is 'When it was granted.';
 comment on column plugin_logins.expires_at is 'Not to be fetched from then on.';
 comment on column plugin_logins.taken_at is 'When the key was fetched; refused from then on.';
+
+create table machine_events (
+  id uuid primary key,
+  machine_id uuid not null references machines on delete cascade,
+  organisation_id uuid not null,
+  kind text not null,
+  detail jsonb not null default '{}',
+  at timestamptz not null default now()
+);
+create index machine_events_machine on machine_events (machine_id, id desc);
+comment on table machine_events is 'What happened to a machine; of each the newest thousand or so.';
+comment on column machine_events.id is 'UUIDv7.';
+comment on column machine_events.machine_id is 'The machine (machines.id).';
+comment on column machine_events.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column machine_events.kind is 'connected, disconnected, drained, quarantined, ... (orchestrator.wire.MachineEventKind).';
+comment on column machine_events.detail is 'What is to be told of it.';
+comment on column machine_events.at is 'When it happened.';
+
+create table usage_days (
+  organisation_id uuid not null references organisations on delete cascade,
+  day date not null,
+  deployment_id uuid not null,
+  api_key_id uuid not null,
+  runs bigint not null default 0,
+  succeeded bigint not null default 0,
+  attempts bigint not null default 0,
+  machine_ms bigint not null default 0,
+  primary key (organisation_id, day, deployment_id, api_key_id)
+);
+comment on table usage_days is 'What a team used in a day (UTC): kept, never counted. Add the rows of usage_deltas.';
+comment on column usage_days.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column usage_days.day is 'The day on which the runs ended, in UTC.';
+comment on column usage_days.deployment_id is 'The deployment they were started through (deployments.id, not enforced); all zeros: none.';
+comment on column usage_days.api_key_id is 'The key they were started with (api_keys.id, not enforced); all zeros: none.';
+comment on column usage_days.runs is 'Runs that ended.';
+comment on column usage_days.succeeded is 'Those of them that succeeded.';
+comment on column usage_days.attempts is 'Attempts that machines had claimed and that ended.';
+comment on column usage_days.machine_ms is 'Milliseconds from the claim to the end of these attempts: how long machines were taken up.';
+
+create table usage_deltas (
+  id bigint generated always as identity primary key,
+  organisation_id uuid not null,
+  day date not null,
+  deployment_id uuid not null,
+  api_key_id uuid not null,
+  runs integer not null,
+  succeeded integer not null,
+  attempts integer not null,
+  machine_ms bigint not null
+);
+create index usage_deltas_organisation on usage_deltas (organisation_id);
+comment on table usage_deltas is 'Additions to usage_days, appended beside the runs'' updates and rolled up by the sweeper.';
+comment on column usage_deltas.id is 'Order of arrival.';
+comment on column usage_deltas.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column usage_deltas.day is 'As in usage_days.';
+comment on column usage_deltas.deployment_id is 'As in usage_days.';
+comment on column usage_deltas.api_key_id is 'As in usage_days.';
+comment on column usage_deltas.runs is 'As in usage_days.';
+comment on column usage_deltas.succeeded is 'As in usage_days.';
+comment on column usage_deltas.attempts is 'As in usage_days.';
+comment on column usage_deltas.machine_ms is 'As in usage_days.';
+
+create table storage_days (
+  organisation_id uuid not null references organisations on delete cascade,
+  day date not null,
+  bytes bigint not null,
+  files bigint not null,
+  primary key (organisation_id, day)
+);
+comment on table storage_days is 'What a team had stored at the end of a day (UTC); days without a change have no row. Add storage_deltas.';
+comment on column storage_days.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column storage_days.day is 'The day, in UTC.';
+comment on column storage_days.bytes is 'The sizes of its stored files together; equal contents count as often as they are named.';
+comment on column storage_days.files is 'How many files.';
+
+create table storage_deltas (
+  id bigint generated always as identity primary key,
+  organisation_id uuid not null,
+  bytes bigint not null,
+  files integer not null
+);
+create index storage_deltas_organisation on storage_deltas (organisation_id);
+comment on table storage_deltas is 'Changes to storage_days, appended by a trigger on files and rolled up by the sweeper.';
+comment on column storage_deltas.id is 'Order of arrival.';
+comment on column storage_deltas.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column storage_deltas.bytes is 'How many came; negative for those that went.';
+comment on column storage_deltas.files is 'How many files came or went.';
+
+create table quotas (
+  organisation_id uuid primary key references organisations on delete cascade,
+  max_queued_runs integer check (max_queued_runs >= 0),
+  max_running_runs integer check (max_running_runs >= 0),
+  max_storage_bytes bigint check (max_storage_bytes >= 0),
+  updated_at timestamptz not null default now()
+);
+comment on table quotas is 'How much a team may have; a team without a row may have everything.';
+comment on column quotas.organisation_id is 'The team (organisations.id).';
+comment on column quotas.max_queued_runs is 'Runs that may wait at once; null: any number.';
+comment on column quotas.max_running_runs is 'Runs that may be on machines at once; null: any number.';
+comment on column quotas.max_storage_bytes is 'What its stored files may take up; null: anything.';
+comment on column quotas.updated_at is 'When a quota last changed.';
+
+create table doomed_contents (
+  organisation_id uuid not null,
+  sha256 bytea not null,
+  doomed_at timestamptz not null default now(),
+  removing_at timestamptz,
+  primary key (organisation_id, sha256)
+);
+create index doomed_contents_due on doomed_contents (doomed_at);
+comment on table doomed_contents is 'Contents that lost a file: their bytes are removed after a while, unless a file has them then.';
+comment on column doomed_contents.organisation_id is 'The team that had it (organisations.id, not enforced: it may be gone).';
+comment on column doomed_contents.sha256 is 'The content, 32 bytes.';
+comment on column doomed_contents.doomed_at is 'When it lost a file.';
+comment on column doomed_contents.removing_at is 'Set: its bytes are being removed at this moment, and no file may be made of it.';
+
+create function note_stored_file() returns trigger language plpgsql as $$
+declare
+  being_removed boolean;
+begin
+  if tg_op <> 'INSERT' and old.state = 'stored' then
+    insert into storage_deltas (organisation_id, bytes, files) values (old.organisation_id, -old.size, -1);
+    insert into doomed_contents (organisation_id, sha256) values (old.organisation_id, old.sha256)
+      on conflict do nothing;
+  end if;
+  if tg_op <> 'DELETE' and new.state = 'stored' then
+    delete from doomed_contents where organisation_id = new.organisation_id and sha256 = new.sha256
+      returning removing_at is not null into being_removed;
+    if being_removed then
+      raise exception 'this content is being removed at this moment: send it again' using errcode = 'lock_not_available';
+    end if;
+    insert into storage_deltas (organisation_id, bytes, files) values (new.organisation_id, new.size, 1);
+  end if;
+  return null;
+end $$;
+create trigger files_stored after insert or delete or update of state, size, sha256 on files
+  for each row execute function note_stored_file();
 
 create table watch_clock (
   one boolean primary key default true check (one),
