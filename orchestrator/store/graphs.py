@@ -15,7 +15,7 @@ from orchestrator.store.ids import uuid7
 from orchestrator.store.workflows import Author, NewVersion
 
 HIDDEN_NAME: Final = "Graphs sent whole"
-Dialect = Literal["comfy_v2", "comfyui"]
+Dialect = Literal["comfy_v2", "comfyui", "comfydeploy"]
 
 
 async def version_of(db: Database, organisation_id: str, shape_hash: bytes) -> str | None:

@@ -1,0 +1,339 @@
+"""The bodies of the Comfy API v2, and what a run is in its words. Pure.
+
+Every member that the API requires is always there, null where there is nothing. Times are in UTC.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct
+
+from orchestrator.runs.state import Status
+from orchestrator.store.assets import AssetRow
+from orchestrator.store.graphs import JobRow
+from orchestrator.wire import ProgressEvent, RunOutput
+
+JobStatus = Literal["queued", "running", "succeeded", "canceling", "canceled", "failed", "expired"]
+OutputType = Literal["image", "video", "audio", "text", "file", "latent"]
+
+BASE: Final = "/api/v2"
+KEPT: Final = timedelta(days=365)
+MOST_LABELS: Final = 16
+MOST_FILTERS: Final = 3
+LONGEST_KEY: Final = 40
+LONGEST_VALUE: Final = 256
+_KEY_LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+_ENDED: Final[Mapping[str, JobStatus]] = {"success": "succeeded", "failed": "failed", "cancelled": "canceled"}
+_WAITING: Final[frozenset[Status]] = frozenset({"not-started", "queued", "started"})
+
+
+class Error(Struct):
+    """Why a request was refused."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class Envelope(Struct):
+    """The body of every error."""
+
+    error: Error
+
+
+class Submit(Struct):
+    """Body of POST /jobs."""
+
+    workflow: Any = None
+    extra_data: dict[str, Any] | None = None
+    metadata: Any = None
+
+
+class Progress(Struct, omit_defaults=True):
+    """How far a job is; each is complete in itself."""
+
+    value: float
+    nodes_done: int
+    nodes_total: int
+    current_node: str | None = None
+    current_node_class: str | None = None
+    step: int | None = None
+    steps: int | None = None
+    message: str | None = None
+
+
+class Output(Struct):
+    """A file that a job made."""
+
+    node_id: str
+    name: str
+    type: OutputType
+    content_type: str
+    size_bytes: int
+    id: str
+    hash: str | None
+    url: str
+    url_expires_at: datetime
+    job_id: str
+
+
+class JobError(Struct):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    node_id: str | None = None
+    class_type: str | None = None
+    traceback: str | None = None
+
+
+class Urls(Struct):
+    """Where to go on, relative to the host."""
+
+    self: str
+    events: str
+    cancel: str
+
+
+class Job(Struct):
+    """One execution of a workflow."""
+
+    id: str
+    status: JobStatus
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    expires_at: datetime
+    queue_position: int | None
+    progress: Progress | None
+    outputs: list[Output]
+    error: JobError | None
+    metrics: dict[str, int | None]
+    metadata: dict[str, str]
+    urls: Urls
+
+
+class Summary(Struct):
+    """A job in a list."""
+
+    id: str
+    status: JobStatus
+    create_time: datetime
+    update_time: datetime
+    metadata: dict[str, str]
+    deployment_id: str | None = None
+
+
+class Jobs(Struct, omit_defaults=True):
+    """A page of jobs, newest first."""
+
+    jobs: list[Summary]
+    next_cursor: str | None = None
+
+
+class Workflow(Struct):
+    """The graph of a job."""
+
+    workflow: dict[str, Any]
+    format: Literal["api", "save"] = "api"
+
+
+class FromHash(Struct):
+    """Body of POST /assets/from-hash."""
+
+    hash: str
+    file_path: str = ""
+    tags: list[str] = []
+    expires_in: int | None = None
+
+
+class Asset(Struct):
+    """A file."""
+
+    id: str
+    hash: str | None
+    size_bytes: int
+    content_type: str
+    created_at: datetime
+    url: str
+    url_expires_at: datetime
+    file_path: str | None = None
+    created_new: bool | None = None
+    expires_at: datetime | None = None
+    job_id: str | None = None
+
+
+def status_of(row: JobRow) -> JobStatus:
+    """A run's status in these words. A job that ran once stays `running` while its next attempt waits."""
+    if row.status == "timeout":
+        return "expired" if row.running_at is None else "failed"
+    if row.status in _ENDED:
+        return _ENDED[row.status]
+    return "queued" if row.status in _WAITING and row.running_at is None else "running"
+
+
+def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output]) -> Job:
+    """A run as a job."""
+    status = status_of(row)
+    at = f"{BASE}/jobs/{row.id}"
+    return Job(
+        id=row.id,
+        status=status,
+        created_at=row.created_at,
+        started_at=row.running_at,
+        completed_at=row.ended_at,
+        expires_at=row.created_at + KEPT,
+        queue_position=row.ahead,
+        progress=None if progress is None or row.ended_at else shown_progress(progress),
+        outputs=list(outputs),
+        error=_error(row, status),
+        metrics={
+            "queue_ms": _between(row.created_at, row.running_at),
+            "execution_ms": _between(row.running_at, row.ended_at),
+        },
+        metadata=row.labels,
+        urls=Urls(at, f"{at}/events", f"{at}/cancel"),
+    )
+
+
+def summary(row: JobRow) -> Summary:
+    """A run as an entry of a list."""
+    changed = row.ended_at or row.running_at or row.created_at
+    return Summary(row.id, status_of(row), row.created_at, changed, row.labels)
+
+
+def _between(begin: datetime | None, end: datetime | None) -> int | None:
+    return None if begin is None or end is None else max(0, round((end - begin).total_seconds() * 1000))
+
+
+def _error(row: JobRow, status: JobStatus) -> JobError | None:
+    if status == "expired":
+        return JobError("expired", "no machine took the job in time")
+    if status != "failed":
+        return None
+    failure = row.failure or {}
+    kind = str(failure.get("kind", "internal"))
+    code = {"node_error": "node_execution_error", "bad_graph": "invalid_workflow"}.get(kind, kind)
+    lines = failure.get("traceback")
+    return JobError(
+        code,
+        str(failure.get("message", "the job failed")),
+        failure.get("node_id"),
+        failure.get("node_type"),
+        "".join(lines) if lines else None,
+    )
+
+
+def shown_progress(event: ProgressEvent) -> Progress:
+    """A run's live progress in these words."""
+    return Progress(
+        value=min(1.0, max(0.0, event.value)),
+        nodes_done=event.nodes_done,
+        nodes_total=event.nodes_total,
+        current_node=event.node_id,
+        current_node_class=event.node_type,
+        step=event.step,
+        steps=event.steps,
+        message=event.text or None,
+    )
+
+
+def output(job_id: str, made: RunOutput, blake3: bytes | None) -> Output | None:
+    """A file that a run made; None for a value, which has no file."""
+    if made.file_id is None or made.url is None:
+        return None
+    content_type = made.content_type or "application/octet-stream"
+    name = made.name or "output"
+    return Output(
+        node_id=made.node_id,
+        name=name,
+        type=type_of(name, content_type),
+        content_type=content_type,
+        size_bytes=made.size or 0,
+        id=made.file_id,
+        hash=shown_hash(blake3),
+        url=made.url,
+        url_expires_at=expiry_of(made.url),
+        job_id=job_id,
+    )
+
+
+def type_of(name: str, content_type: str) -> OutputType:
+    """What kind of output a file is."""
+    if name.endswith(".latent"):
+        return "latent"
+    match content_type.partition("/")[0]:
+        case "image":
+            return "image"
+        case "video":
+            return "video"
+        case "audio":
+            return "audio"
+        case "text":
+            return "text"
+    return "text" if content_type == "application/json" else "file"
+
+
+def asset(row: AssetRow, url: str, created_new: bool | None = None) -> Asset:
+    """A file as an asset."""
+    return Asset(
+        id=row.id,
+        hash=shown_hash(row.blake3),
+        size_bytes=row.size,
+        content_type=row.content_type,
+        created_at=row.created_at,
+        url=url,
+        url_expires_at=expiry_of(url),
+        file_path=row.file_path or row.name,
+        created_new=created_new,
+        expires_at=row.expires_at,
+        job_id=row.job_id,
+    )
+
+
+def expiry_of(url: str) -> datetime:
+    """When a signed URL of ours runs out."""
+    expires = parse_qs(urlsplit(url).query).get("expires", ["0"])[0]
+    return datetime.fromtimestamp(int(expires), UTC)
+
+
+def shown_hash(blake3: bytes | None) -> str | None:
+    """`blake3:<hex>`."""
+    return None if blake3 is None else f"blake3:{blake3.hex()}"
+
+
+def read_hash(text: str) -> bytes | None:
+    """The hash that `blake3:<hex>` names, or None."""
+    kind, _, digits = text.partition(":")
+    try:
+        found = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return found if kind == "blake3" and len(found) == 32 and len(digits) == 64 else None
+
+
+def why_no_labels(labels: Any) -> str | None:
+    """What is wrong with a job's metadata; None: nothing."""
+    if not isinstance(labels, dict):
+        return "metadata is an object of names and texts"
+    if len(labels) > MOST_LABELS:
+        return f"metadata has at most {MOST_LABELS} entries"
+    return next((why for key, value in labels.items() if (why := why_no_label(key, value))), None)
+
+
+def why_no_label(key: str, value: Any) -> str | None:
+    """What is wrong with one entry of metadata; None: nothing."""
+    if not 0 < len(key) <= LONGEST_KEY or not _KEY_LETTERS.issuperset(key):
+        return f"metadata: a name is 1 to {LONGEST_KEY} letters, digits, `_`, `.` or `-`"
+    if not isinstance(value, str):
+        return f"metadata.{key} is not a text"
+    if len(value.encode("utf-8", "replace")) > LONGEST_VALUE:
+        return f"metadata.{key} is longer than {LONGEST_VALUE} bytes"
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in value):
+        return f"metadata.{key} has characters that cannot be shown"
+    return None

@@ -1,0 +1,102 @@
+"""A graph that a client sends whole becomes a run, for the dialects whose clients know no workflows.
+
+Its shape is a version of the organisation's hidden workflow, its values are the run's inputs. From there on it is a run
+like any other. It knows no words of any dialect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.auth import Principal
+from orchestrator.errors import Forbidden, Invalid
+from orchestrator.live.parts import Parts
+from orchestrator.live.starting import Order, start
+from orchestrator.runs import shapes
+from orchestrator.runs.requirements import check_graph, requirements_of
+from orchestrator.store import graphs
+from orchestrator.store.graphs import Dialect
+from orchestrator.store.idempotency import Once
+from orchestrator.store.ids import new_id
+from orchestrator.store.workflows import Author, NewVersion
+from orchestrator.wire import VersionCreate
+
+
+class Sending(Struct, frozen=True, kw_only=True):
+    """A graph somebody sends. A file in it stands as `{"file_id": id}` where a file's name would be.
+
+    run_id: the id that the run shall have; None: a new one.
+    """
+
+    graph: dict[str, Any]
+    dialect: Dialect
+    run_id: str | None = None
+    client_id: str = ""
+    labels: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    once: Once | None = None
+    webhook_url: str | None = None
+    webhook_shape: str | None = None
+
+
+class Begun(Struct, frozen=True):
+    """The run that stands for the graph. replayed: it stood under the Idempotency-Key already."""
+
+    run_id: str
+    number: int
+    replayed: bool
+
+
+async def send(parts: Parts, principal: Principal, sending: Sending) -> Begun:
+    """Check the graph and queue its run; durable once this returns. Raises Invalid, NotFound, Forbidden or Conflict."""
+    if getattr(principal, "deployment_ids", None) is not None:
+        raise Forbidden("this key starts runs of its deployments only", code="deployment_not_allowed")
+    errors = check_graph(sending.graph)
+    if errors:
+        raise Invalid(f"{errors[0].path}: {errors[0].message}", code="invalid_graph", errors=errors)
+    shape, values = shapes.split(sending.graph)
+    sent = graphs.Sent(
+        run_id=sending.run_id or new_id(),
+        organisation_id=principal.organisation_id,
+        dialect=sending.dialect,
+        sender=principal.actor,
+        client_id=sending.client_id,
+        labels=sending.labels,
+        extra=sending.extra,
+    )
+    order = Order(
+        id=sent.run_id,
+        organisation_id=principal.organisation_id,
+        version_id=await _version(parts, principal, shape),
+        created_by=principal.user_id,
+        inputs=values,
+        once=sending.once,
+        webhook_url=sending.webhook_url,
+        webhook_shape=sending.webhook_shape,
+    )
+    return await _noted(parts, sent, order)
+
+
+async def _noted(parts: Parts, sent: graphs.Sent, order: Order) -> Begun:
+    number = await graphs.note(parts.db, sent)
+    kept = False
+    try:
+        run = await start(parts, order)
+        kept = not run.replayed
+    finally:
+        if not kept:
+            await graphs.forget(parts.db, sent.organisation_id, sent.run_id)
+    return Begun(run.id, number, run.replayed)
+
+
+async def _version(parts: Parts, principal: Principal, shape: dict[str, Any]) -> str:
+    name = shapes.hash_of(shape)
+    known = await graphs.version_of(parts.db, principal.organisation_id, name)
+    if known is not None:
+        return known
+    needs = requirements_of(shape)
+    needs.inputs = [shapes.OPEN]
+    author = Author(principal.organisation_id, principal.user_id, principal.actor)
+    return await graphs.add_version(parts.db, author, name, NewVersion(VersionCreate(api_graph=shape), needs))
