@@ -29,6 +29,7 @@ from orchestrator.api import (
     batches,
     deployments,
     grants,
+    headers,
     health,
     keys,
     machines,
@@ -45,10 +46,10 @@ from orchestrator.api import files as files_api
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
-from orchestrator.dialects import comfy_v2
-from orchestrator.dialects.comfydeploy import MODULES as COMFYDEPLOY
+from orchestrator.dialects import comfy_v2, comfydeploy
 from orchestrator.dialects.comfydeploy.reporting import PluginReports
 from orchestrator.files import Files
+from orchestrator.limits import Limits
 from orchestrator.live.abilities import Abilities
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
@@ -56,6 +57,7 @@ from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
 from orchestrator.store import idempotency
+from orchestrator.store import limits as rate_buckets
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.embedded import EmbeddedPostgres
 from orchestrator.store.ledger import Ledger
@@ -81,7 +83,7 @@ MODULES: Final = (
     agent,
     webhooks,
     comfy_v2,
-    *COMFYDEPLOY,
+    comfydeploy,
     dashboard,
 )
 DATABASE_PATIENCE_S: Final = 60.0
@@ -123,7 +125,8 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
         lifespan=[lifespan],
         middleware=[Authenticate(), Idempotency()],
         exception_handlers=problems.HANDLERS,
-        before_send=[problems.echo_request_id],
+        before_send=[problems.echo_request_id, headers.complete],
+        cors_config=headers.cors(config),
         before_request=problems.check_body,
         dto=problems.JsonBody,
         return_dto=None,
@@ -152,12 +155,15 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     await files.open()
     running = await engine.start(config, db, dsn, secret, files, stack)
     plugin = PluginReports(db, running.reports, running.hub)
+    limits = Limits(db, config.rate_limit, config.rate_burst)
+    limits.start()
+    stack.push_async_callback(limits.stop)
     parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db), plugin)
     services = Services(
         config=config,
         secret=secret,
         db=db,
-        auth=Authenticator(config, secret, db),
+        auth=Authenticator(config, secret, db, limits),
         files=files,
         hub=running.hub,
         queue=running.queue,
@@ -176,6 +182,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
 def _loops(services: Services) -> list[Loop]:
     return [
         Loop("api key use", services.auth.flush, Bell(), poll_s=15.0),
+        Loop("full rate buckets", partial(rate_buckets.sweep, services.db), Bell(), poll_s=60.0),
         Loop("old idempotency keys", partial(idempotency.sweep, services.db), Bell(), poll_s=60.0),
     ]
 

@@ -7,6 +7,7 @@ remembered for a few seconds, so a revoked one works for that long at most on an
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 
 import argon2
+import structlog
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
-from litestar.exceptions import NotAuthorizedException
+from litestar.exceptions import NotAuthorizedException, TooManyRequestsException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Guard, Receive, Send
@@ -26,6 +28,7 @@ from msgspec import Struct
 from orchestrator.config import Config
 from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_key
 from orchestrator.errors import Forbidden, NotFound, TooMany, Unauthorized
+from orchestrator.limits import Limits
 from orchestrator.runs.access import RANK, Grant
 from orchestrator.store import keys, machines, users
 from orchestrator.store.db import Database
@@ -40,7 +43,10 @@ SESSION_COOKIE_S: Final = 7 * 86400
 LONGEST_PASSWORD: Final = 1000
 PUBLIC: Final[dict[str, Any]] = {"public": True}
 """`opt` of a handler that needs no credential of ours."""
+LIMITED: Final[dict[str, Any]] = {**PUBLIC, "limited": True}
+"""The same, of a handler that tries credentials: an address may ask it so often and no more."""
 
+_TRACE: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -148,42 +154,16 @@ class Passwords:
             return False
 
 
-class RateLimit:
-    """A token bucket per name, in this process: `burst` at once, then one every `every_s` seconds."""
-
-    def __init__(self, burst: int, every_s: float) -> None:
-        self._burst = burst
-        self._every_s = every_s
-        self._full_at: OrderedDict[str, float] = OrderedDict()
-
-    def take(self, name: str, now: float) -> float:
-        """Take one. Returns 0, or the seconds to wait when the bucket is empty (then nothing was taken)."""
-        full_at = max(self._full_at.get(name, now), now) + self._every_s
-        wait = full_at - now - self._burst * self._every_s
-        if wait > 0:
-            return wait
-        self._full_at[name] = full_at
-        self._full_at.move_to_end(name)
-        while len(self._full_at) > REMEMBERED:
-            self._full_at.popitem(last=False)
-        return 0.0
-
-    def forget(self, name: str) -> None:
-        """Fill the bucket again."""
-        self._full_at.pop(name, None)
-
-
 class Authenticator:
     """Verifies credentials and opens, renews and closes logins."""
 
-    def __init__(self, config: Config, secret: bytes, db: Database) -> None:
+    def __init__(self, config: Config, secret: bytes, db: Database, limits: Limits) -> None:
         self._config = config
         self._db = db
+        self.limits = limits
         self._signer = Signer(secret)
         self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._used_keys: set[str] = set()
-        self._attempts = RateLimit(burst=10, every_s=6.0)
-        self._attempts_by_address = RateLimit(burst=60, every_s=1.0)
         self.passwords = Passwords()
 
     async def by_bearer(self, credential: str) -> Principal | None:
@@ -250,24 +230,23 @@ class Authenticator:
     ) -> Tokens:
         """Open a login. Raises Unauthorized, TooMany."""
         email = email.strip().lower()
-        self._limit(email, address)
+        bucket = f"login:{digest(f'{email} {address}').hex()[:32]}"
+        await self._limit(bucket, address)
         password_fits_us = len(password) <= LONGEST_PASSWORD and "\0" not in email
         account = await users.account(self._db, email, organisation) if password_fits_us else None
         right = await self.passwords.fits(password[:LONGEST_PASSWORD], account.password_hash if account else None)
         if account is None or not right:
             raise Unauthorized("the address or the password is wrong", code="bad_login")
-        self._attempts.forget(f"{email} {address}")
+        await self.limits.logins.fill(bucket)
         refresh = token("cfr")
         expires_at = datetime.now(UTC) + timedelta(seconds=self._config.refresh_token_s)
         session_id = await users.open_session(self._db, account, digest(refresh), expires_at, user_agent)
         return self._tokens(session_id, account.user_id, account.organisation_id, refresh)
 
-    def _limit(self, email: str, address: str) -> None:
-        now = time.monotonic()
-        wait = max(
-            self._attempts.take(f"{email} {address}", now),
-            self._attempts_by_address.take(address, now),
-        )
+    async def _limit(self, bucket: str, address: str) -> None:
+        first = await self.limits.logins.take(bucket)
+        second = await self.limits.logins_by_address.take(f"login:{address}")
+        wait = max(first.wait_s, second.wait_s)
         if wait > 0:
             raise TooMany("too many attempts to log in", code="too_many_logins", retry_after_s=wait)
 
@@ -362,15 +341,22 @@ class Authenticate(ASGIMiddleware):
         opt = scope["route_handler"].opt
         scope["auth"] = None
         scope["user"] = None
-        if not opt.get("public") or opt.get("optional_principal"):
-            principal = await self._principal(scope)
-            if principal is None and not opt.get("public"):
-                raise _refusal(scope, "a valid API key, access token or session cookie is needed")
+        _note_trace(scope)
+        authenticator: Authenticator = scope["litestar_app"].state.services.auth
+        public = opt.get("public")
+        if not public or opt.get("optional_principal"):
+            principal = await self._principal(scope, authenticator)
             scope["user"] = principal
+            if principal is not None:
+                await _count(scope, authenticator.limits, principal.actor)
+            elif not public:
+                await _count(scope, authenticator.limits, f"address:{address_of(scope)}")
+                raise _refusal(scope, "a valid API key, access token or session cookie is needed")
+        elif opt.get("limited"):
+            await _count(scope, authenticator.limits, f"address:{address_of(scope)}")
         await next_app(scope, receive, send)
 
-    async def _principal(self, scope: Connection) -> Principal | None:
-        authenticator: Authenticator = scope["litestar_app"].state.services.auth
+    async def _principal(self, scope: Connection, authenticator: Authenticator) -> Principal | None:
         bearer, cookie = _credentials(scope)
         if bearer is not None:
             return await authenticator.by_bearer(bearer)
@@ -380,6 +366,30 @@ class Authenticate(ASGIMiddleware):
         if principal is not None and _is_cross_site(scope):
             raise Forbidden("a page of another site may not act with this cookie", code="cross_site")
         return principal
+
+
+def _note_trace(scope: Connection) -> None:
+    """Put the caller's trace id (W3C Trace Context) into every log line of this request."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            sent = _TRACE.fullmatch(value)
+            if sent is not None and sent[1].strip(b"0") and sent[2].strip(b"0"):
+                structlog.contextvars.bind_contextvars(trace_id=sent[1].decode())
+            return
+
+
+async def _count(scope: Connection, limits: Limits, name: str) -> None:
+    """Count the request against the limit of whoever sent it. Raises TooMany."""
+    limit = limits.requests
+    if limit is None:
+        return
+    standing = await limit.take(name)
+    scope.setdefault("state", {})["rate_limit"] = (limit.policy, standing)
+    if standing.wait_s > 0:
+        detail = f"more than this installation allows ({limit.policy})"
+        if scope["type"] == ScopeType.WEBSOCKET:
+            raise TooManyRequestsException(detail)
+        raise TooMany(detail, retry_after_s=standing.wait_s)
 
 
 def _refusal(scope: Connection, detail: str) -> Exception:

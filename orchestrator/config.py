@@ -45,6 +45,9 @@ class Config(Struct, frozen=True, kw_only=True):
     max_upload: int = 512 * 1024 * 1024
     webhook_private: bool = False  # may webhooks reach private addresses (tests, LAN)
     webhook_timeout_s: float = 15.0
+    rate_limit: float = 200.0  # requests a second of a key, a user, or an address without a credential; 0: no limit
+    rate_burst: int = 2000  # so many at once
+    cors_origins: str = ""  # origins, comma-separated, whose pages may use the API with a bearer credential
     insecure_cookies: bool = False  # session cookies without Secure; implied for http://127.0.0.1 and localhost
     log_level: str = "info"
     log_json: bool = True

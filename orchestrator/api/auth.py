@@ -8,7 +8,7 @@ from litestar import Request, Router, get, post
 from litestar.datastructures import State
 
 from orchestrator.api.problems import documented
-from orchestrator.auth import PUBLIC, Authenticator, Principal, address_of
+from orchestrator.auth import LIMITED, PUBLIC, Authenticator, Principal, address_of
 from orchestrator.errors import Unauthorized
 from orchestrator.store import users
 from orchestrator.store.db import Database
@@ -22,13 +22,27 @@ async def login(data: Login, request: Request[Any, Any, State], auth: Authentica
     return await auth.login(data.email, data.password, data.organisation, address_of(request.scope), agent)
 
 
-@post("/refresh", status_code=200, opt=PUBLIC, operation_id="refresh", summary="Renew", responses=documented(400))
+@post(
+    "/refresh",
+    status_code=200,
+    opt=LIMITED,
+    operation_id="refresh",
+    summary="Renew",
+    responses=documented(400, 429),
+)
 async def refresh(data: Refresh, auth: Authenticator) -> Tokens:
     """Trade a refresh token for a new pair. It works once: used twice, it ends the login."""
     return await auth.refresh(data.refresh_token)
 
 
-@post("/logout", status_code=204, opt=PUBLIC, operation_id="logout", summary="Log out", responses=documented(400))
+@post(
+    "/logout",
+    status_code=204,
+    opt=LIMITED,
+    operation_id="logout",
+    summary="Log out",
+    responses=documented(400, 429),
+)
 async def logout(data: Refresh, auth: Authenticator) -> None:
     """End the login that the refresh token belongs to."""
     await auth.logout(data.refresh_token)

@@ -19,9 +19,10 @@ from orchestrator.wire import Role
 
 _HEAD: Final = """# Every route and what it needs
 
-Drawn from the program by `make docs`; do not edit. A credential needs the role or a higher one, and a key with scopes the
-scope as well. "bound" marks what a key that is bound to deployments may use. Routes that say *public* need no credential
-of a user: what they ask for instead stands on the page of their resource. The dashboard's pages are left out.
+Drawn from the program by `make docs`; do not edit. A credential needs the role or a higher one, and a key with scopes
+the scope as well. "bound" marks what a key that is bound to deployments may use. Routes that say *public* need no
+credential of a user: what they ask for instead stands on the page of their resource. The dashboard's pages are left
+out.
 
 | route | operation | role | scope | bound |
 | --- | --- | --- | --- | --- |
@@ -69,7 +70,7 @@ def _entry(method: str, path: str, handler: BaseRouteHandler) -> Entry:
         handler,
         str(operation or ""),
         bool(handler.opt.get("public")),
-        max((guard.role for guard in guards), key=lambda role: RANK[role]) if guards else None,
+        max(guards, key=lambda guard: RANK[guard.role]).role if guards else None,
         scopes,
         bool(scopes) and all(guard.bound for guard in guards if guard.scope is not None),
         _in_schema(handler),

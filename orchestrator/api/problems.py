@@ -54,7 +54,11 @@ _AT = re.compile(r"^(?P<message>.*?)(?: - at `(?P<key>key in )?\$(?P<path>.*)`)?
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DATABASE_BACK_S: Final = 2.0
+DEEPEST: Final = 200
+"""How deep a JSON body may be nested."""
 
 _BY_STATUS: Final[dict[int, type[ApiProblem]]] = {
     kind.status: kind
@@ -122,10 +126,13 @@ class _Pairs(dict[str, Any]):
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """A JSON body as its Struct. Raises BadRequest (not JSON), Invalid (JSON, but not what is asked for)."""
+    _refuse_depth(body)
     try:
         value = decoder.decode(body)
         json.loads(body, object_pairs_hook=_Pairs)
     except msgspec.ValidationError as error:
+        # It stopped at the first wrong field; what follows may not even be JSON.
+        _refuse_malformed(body)
         raise invalid(str(error)) from error
     except RecursionError as error:
         raise BadRequest("the JSON is nested too deeply", code="malformed_json") from error
@@ -134,6 +141,24 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     if _NUL.search(body):
         raise Invalid("the character U+0000 cannot be stored", errors=[FieldError("", "contains U+0000")])
     return value
+
+
+def _refuse_malformed(body: bytes) -> None:
+    try:
+        msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_Pairs)
+    except ValueError as error:
+        raise BadRequest(str(error), code="malformed_json") from error
+
+
+def _refuse_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise BadRequest(f"the JSON is nested more than {DEEPEST} deep", code="malformed_json")
 
 
 def invalid(message: str) -> Invalid:

@@ -1,12 +1,13 @@
-"""Roles, the rate limit of logins, and what a cookie may do."""
+"""Roles, and what a cookie may do."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import structlog
 
-from orchestrator.auth import Passwords, Principal, RateLimit, _credentials, _is_cross_site, cookie_is_secure
+from orchestrator.auth import Passwords, Principal, _credentials, _is_cross_site, _note_trace, cookie_is_secure
 from orchestrator.config import Config
 
 
@@ -16,19 +17,6 @@ def test_roles_are_ranked() -> None:
     for place, role in enumerate(order):
         principal = Principal("o", role, "u")
         assert [principal.may(other) for other in order] == [other <= place for other in range(5)]
-
-
-def test_the_bucket_lets_a_burst_through_and_then_one_at_a_time() -> None:
-    """Three at once, then one each 10 seconds; what was refused costs nothing."""
-    limit = RateLimit(burst=3, every_s=10)
-    assert [limit.take("a", 0) for _ in range(3)] == [0, 0, 0]
-    assert limit.take("a", 0) == 10
-    assert limit.take("a", 4) == 6
-    assert limit.take("b", 4) == 0
-    assert limit.take("a", 10) == 0
-    assert limit.take("a", 10) == 10
-    limit.forget("a")
-    assert limit.take("a", 10) == 0
 
 
 @pytest.mark.anyio
@@ -86,3 +74,26 @@ def test_a_page_of_another_site_may_not_act_with_the_cookie(scope: Any, cross: b
 def test_the_cookie_is_secure_except_on_this_machine(settings: Config, secure: bool) -> None:
     """Only a loopback address, or the setting, does without Secure."""
     assert cookie_is_secure(settings) is secure
+
+
+@pytest.mark.parametrize(
+    ("header", "trace_id"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
+        (
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-holds",
+            "0af7651916cd43dd8448eb211c80319c",
+        ),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", None),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", None),
+        ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", None),
+        ("nonsense", None),
+    ],
+)
+def test_a_sane_trace_id_goes_into_the_log(header: str, trace_id: str | None) -> None:
+    """As W3C Trace Context says: all zeros, capitals and version ff are invalid, later versions are not."""
+    with structlog.contextvars.bound_contextvars():
+        structlog.contextvars.clear_contextvars()
+        _note_trace(_scope(("traceparent", header)))
+        assert structlog.contextvars.get_contextvars().get("trace_id") == trace_id

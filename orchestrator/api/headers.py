@@ -1,0 +1,80 @@
+"""What every answer says besides its own: how much of a limit is left, and what a browser may do with it.
+
+An answer that sets one of these headers itself (the dashboard's pages, stored files) keeps its own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from litestar.config.cors import CORSConfig
+from litestar.types import Scope
+
+from orchestrator.config import Config
+from orchestrator.limits import Standing
+
+_DEFAULTS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+)
+_HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
+READABLE: Final = [
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+]
+ACCEPTED: Final = [
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
+    "Traceparent",
+    "X-Request-Id",
+]
+
+
+async def complete(message: Any, scope: Scope) -> None:
+    """A `before_send` hook."""
+    if message["type"] != "http.response.start":
+        return
+    headers = message.setdefault("headers", [])
+    there = {name for name, _ in headers}
+    headers += [pair for pair in _DEFAULTS if pair[0] not in there]
+    if scope["litestar_app"].state.config.base_url.startswith("https://"):
+        headers.append(_HTTPS_ONLY)
+    counted = scope.get("state", {}).get("rate_limit")
+    if counted is not None:
+        headers += rate_limit(*counted)
+
+
+def rate_limit(policy: str, standing: Standing) -> list[tuple[bytes, bytes]]:
+    """As draft-ietf-httpapi-ratelimit-headers-10 has it; one policy, named "requests"."""
+    left = f'"requests";r={standing.remaining};t={math.ceil(standing.reset_s)}'
+    return [(b"ratelimit-policy", f'"requests";{policy}'.encode()), (b"ratelimit", left.encode())]
+
+
+def cors(config: Config) -> CORSConfig | None:
+    """For pages of other origins, which get no cookies: only those that the installation names, none by default."""
+    origins = [origin.strip().rstrip("/") for origin in config.cors_origins.split(",") if origin.strip()]
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
+        allow_headers=ACCEPTED,
+        expose_headers=READABLE,
+        allow_credentials=False,
+        max_age=600,
+    )
