@@ -1,4 +1,4 @@
-"""Clients that stand for somebody else than the first administrator: another organisation's owner, a key with a role."""
+"""Clients that stand for somebody else than the first administrator: another organisation, another key."""
 
 from __future__ import annotations
 
