@@ -1,5 +1,21 @@
 """ComfyDeploy's API in both generations, under /api: its clients and its ComfyUI plugin change one address."""
 
-from orchestrator.dialects.comfydeploy import reporting
+from __future__ import annotations
 
-MODULES = (reporting,)
+from typing import Final
+
+from litestar import Router
+
+from orchestrator.dialects.comfydeploy import reporting, runs
+from orchestrator.dialects.comfydeploy.problems import HANDLERS
+
+__all__ = ["routes"]
+
+routes: Final = [
+    Router(
+        "/api",
+        route_handlers=[*reporting.handlers, *runs.handlers],
+        exception_handlers=HANDLERS,
+        include_in_schema=False,
+    )
+]

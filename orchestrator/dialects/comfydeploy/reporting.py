@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Router, get, put
+from litestar import Request, get, put
 from litestar.datastructures import State
 from litestar.params import Parameter
 from msgspec import Struct
@@ -115,10 +115,8 @@ def token_of(request: Request[Any, Any, State], in_body: str | None = None) -> s
 
 
 @get(
-    "/api/file-upload",
+    "/file-upload",
     opt=PUBLIC,
-    operation_id="comfydeploy_file_upload",
-    summary="Ask where to put an output (plugin)",
 )
 async def file_upload(
     request: Request[Any, Any, State],
@@ -142,12 +140,10 @@ async def file_upload(
 
 
 @put(
-    "/api/file-upload/{attempt_id:uuid}/{file_id:uuid}/{name:str}",
+    "/file-upload/{attempt_id:uuid}/{file_id:uuid}/{name:str}",
     status_code=200,
     opt=PUBLIC,
     request_max_body_size=None,
-    operation_id="comfydeploy_put_output",
-    summary="Send an output's bytes (plugin)",
 )
 async def put_output(
     attempt_id: UUID,
@@ -177,4 +173,4 @@ async def put_output(
     await plugin.stored(reporter, file_id, name)
 
 
-routes = [Router("", route_handlers=[file_upload, put_output], tags=["comfydeploy"])]
+handlers: Final = [file_upload, put_output]
