@@ -207,22 +207,12 @@ def many(count: int) -> dict[str, Any]:
     return prompt | {"s": n("OddShow", v=[str(count - 1), 0])}
 
 
-def test_a_graph_of_100000_nodes_is_checked_and_refused_in_time() -> None:
-    """2.1.1: wide and wrong at its source; one error, named, though every output suffers."""
-    stage = Stage()
-    prompt = {"a": n("OddInt", value="x")} | {str(i): n("OddShow", v=["a", 0]) for i in range(100_000)}
-    started = time.perf_counter()
-    verdict = stage.play(prompt).verdict
-    assert list(verdict.node_errors) == ["a"]
-    assert time.perf_counter() - started < 6 * SOON_S
-
-
-def test_a_deep_chain_runs_under_every_cache() -> None:
-    """2.3.1: 20,000 nodes one after another, no recursion anywhere."""
-    for cache in ("classic", "none"):
-        played = Stage(CACHES[cache]).play(many(20_000))
-        assert played.shown == {"s": ["1"]}
-        assert len(played.ran) == 20_001
+@pytest.mark.parametrize(("cache", "length"), [("none", 20_000), ("lru", 2_000), ("ram", 2_000)])
+def test_a_deep_chain_runs_under_every_cache(cache: str, length: int) -> None:
+    """2.3.1: nodes one after another, no recursion anywhere; the default cache has a test of its own."""
+    played = Stage(CACHES[cache]).play(many(length))
+    assert played.shown == {"s": ["1"]}
+    assert len(played.ran) == length + 1
 
 
 def cyclic(source: str) -> dict[str, Any]:
