@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from comfy_core.errors import QueueFull
 
 HISTORY_AT_MOST = 10_000
@@ -222,4 +224,7 @@ class History:
 
 def dumps(data: Any) -> str:
     """JSON of something that node classes had a hand in: what JSON does not have is written as Python shows it."""
-    return json.dumps(data, default=str, skipkeys=True)
+    try:
+        return msgspec.json.encode(data, enc_hook=str).decode()
+    except Exception:  # noqa: BLE001 - what nodes show may raise anything as it is made text
+        return json.dumps(data, default=str, skipkeys=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from comfy_core.config import Settings
@@ -35,6 +37,8 @@ STATE: web.AppKey[State] = web.AppKey("state", State)
 
 async def read_json(request: web.Request) -> Any:
     """The request's body; 400 when it is not JSON, NaN and infinities included, which JSON does not have."""
+    with suppress(msgspec.DecodeError, RecursionError):  # whatever it will not take is judged below
+        return msgspec.json.decode(await request.read())
     try:
         return json.loads(await request.text(), parse_constant=_refuse)
     except (ValueError, LookupError, RecursionError) as error:

@@ -21,8 +21,8 @@ def history(entries: int, at_most: int = 100, bytes_at_most: int = 1 << 20, padd
 def test_an_entry_comes_back_as_it_was_put() -> None:
     """The prompt's own text and the rest make one object; what JSON does not have is written as Python shows it."""
     kept = History()
-    kept.put("a", '[1, "é"]', {"outputs": {"o": {"x": [{1}]}}})
-    assert kept.get("a") == {"a": {"prompt": [1, "é"], "outputs": {"o": {"x": ["{1}"]}}}}
+    kept.put("a", '[1, "é"]', {"outputs": {"o": {"x": [{1}, 1j]}}})
+    assert kept.get("a") == {"a": {"prompt": [1, "é"], "outputs": {"o": {"x": [[1], "1j"]}}}}
     assert kept.get("b") == {}
     assert json.loads(kept.window_text(None)) == kept.window(None)
 
