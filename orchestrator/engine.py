@@ -88,7 +88,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     async def job_files(organisation_id: str, file_ids: list[str]) -> dict[str, JobFile]:
         return await files.job_files(db, organisation_id, file_ids)
 
-    dispatch = Dispatch(db, ledger, fleet, classic, job_files, config)
+    dispatch = Dispatch(db, ledger, fleet, classic, job_files, config, queue.quotas)
     leader = Leader(dsn, WATCH_KEY)
     stack.push_async_callback(leader.release)
     watch = Watch(db, ledger, leader, config)

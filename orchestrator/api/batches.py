@@ -30,7 +30,7 @@ from orchestrator.store.ledger import Change, Ledger
     operation_id="create_batch",
     summary="Start many runs",
     guards=[requires("playground", "runs:write")],
-    responses=documented(400, 403, 404, 409, 413),
+    responses=documented(400, 403, 404, 409, 413, 429),
 )
 async def create(
     data: wire.BatchCreate, request: Request[Principal, Any, State], parts: Parts

@@ -53,7 +53,7 @@ NOBODY: Final = str(UUID(int=0))
     summary="Start a run",
     guards=[requires("playground", "runs:write", bound=True)],
     opt=OWN,
-    responses={**documented(400, 403, 404, 409, 413), **WAITED},
+    responses={**documented(400, 403, 404, 409, 413, 429), **WAITED},
 )
 async def create(
     data: wire.RunCreate, request: Request[Principal, Any, State], parts: Parts
@@ -245,7 +245,7 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     operation_id="retry_run",
     summary="Start a run once more",
     guards=[requires("playground", "runs:write")],
-    responses=documented(403, 404, 409),
+    responses=documented(403, 404, 409, 429),
 )
 async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wire.RunAccepted]:
     """A new run of the same version with the same inputs, once the first has ended; it says `retry_of`."""

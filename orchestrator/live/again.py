@@ -37,7 +37,7 @@ async def start_batch(parts: Parts, order: Order, values: Sequence[dict[str, Any
     batch_id = new_id()
     first = await checked(parts, replace(order, inputs=values[0], batch_id=batch_id))
     new = [first, *(replace(first, id=RunId(new_id()), inputs=one) for one in values[1:])]
-    await parts.queue.add_batch(batch_id, new, order.created_by)
+    await parts.queue.add_batch(batch_id, new)
     return StartedBatch(batch_id, [run.id for run in new])
 
 

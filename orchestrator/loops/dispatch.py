@@ -18,6 +18,7 @@ from drivers.classic import Classic
 from drivers.wire import AttemptId, Failure, Job, JobFile, LeaseToken
 from orchestrator.config import Config
 from orchestrator.live.fleet import Fleet
+from orchestrator.live.quotas import QuotaBook
 from orchestrator.runs import inputs
 from orchestrator.runs.schedule import Demand, Placement, Plan, Waiting, choose
 from orchestrator.runs.state import Lost, Placed, RunState, Step
@@ -45,7 +46,14 @@ class Dispatch:
     """One per process. `tick` places what it can; `look_again` forgets which lanes nobody here could serve."""
 
     def __init__(
-        self, db: Database, ledger: Ledger, fleet: Fleet, classic: Classic, job_files: JobFiles, config: Config
+        self,
+        db: Database,
+        ledger: Ledger,
+        fleet: Fleet,
+        classic: Classic,
+        job_files: JobFiles,
+        config: Config,
+        quotas: QuotaBook,
     ) -> None:
         self._db = db
         self._ledger = ledger
@@ -53,6 +61,7 @@ class Dispatch:
         self._classic = classic
         self._job_files = job_files
         self._config = config
+        self._quotas = quotas
         self._versions: dict[str, runs.VersionFacts] = {}
         self._unfit: set[int] = set()
 
@@ -77,7 +86,7 @@ class Dispatch:
             await self._learn({head.version_id for head in heads})
             demands = {head.lane: self._demand(head) for head in heads}
             waiting = [Waiting(head.id, head.lane, frozenset(head.tried)) for head in heads]
-            plan = choose(waiting, demands, machines)
+            plan = choose(waiting, demands, machines, await self._quotas.running_room(organisations))
             self._unfit |= plan.unfit
             full |= plan.full
             await self._carry_out(plan, heads)

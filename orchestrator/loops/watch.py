@@ -10,7 +10,7 @@ from typing import Final
 from drivers.wire import Failure, FailureClass
 from orchestrator.config import Config
 from orchestrator.runs.state import Expired, Lost, RunEvent
-from orchestrator.store import files
+from orchestrator.store import files, usage
 from orchestrator.store import fleet as store
 from orchestrator.store.coordination import Leader
 from orchestrator.store.db import Database
@@ -52,8 +52,9 @@ class Watch:
 
     async def _sweep(self) -> None:
         """What needs no haste: counters, runs nobody ever took, upload grants nobody used."""
-        while await store.roll_up_counts(self._db, 10_000) == 10_000:
-            pass
+        for roll_up in (store.roll_up_counts, usage.roll_up_usage, usage.roll_up_storage):
+            while await roll_up(self._db, 10_000) == 10_000:
+                pass
         await files.drop_stale(self._db, STALE_GRANT_S, BATCH)
         reason = f"nobody took the run within {self._config.queue_timeout_s} s"
         late = await store.waited_too_long(self._db, self._config.queue_timeout_s, BATCH)

@@ -178,20 +178,35 @@ class _Lane:
         )
 
 
-def choose(waiting: Sequence[Waiting], demands: Mapping[int, Demand], machines: Sequence[MachineView]) -> Plan:
-    """Place as many waiting runs as there is room for, in queue order. machines' `free` is counted down."""
+def choose(
+    waiting: Sequence[Waiting],
+    demands: Mapping[int, Demand],
+    machines: Sequence[MachineView],
+    room: Mapping[str, int] | None = None,
+) -> Plan:
+    """Place as many waiting runs as there is room for, in queue order. machines' `free` is counted down.
+
+    room: how many more runs an organisation may have on machines; one that is not named, any number.
+    """
+    left = dict(room or {})
     lanes: dict[int, _Lane] = {}
     plan = Plan([], set(), set())
     for run in waiting:
         lane = lanes.get(run.lane)
         if lane is None:
             lane = lanes[run.lane] = _Lane(demands[run.lane], machines)
+        organisation_id = lane.demand.organisation_id
+        if left.get(organisation_id) == 0:
+            plan.full.add(run.lane)
+            continue
         machine = lane.best(run.tried)
         if machine is None:
             (plan.full if lane.fit else plan.unfit).add(run.lane)
             continue
         plan.placements.append(Placement(run.run_id, machine.id, lane.why(machine, run.tried)))
         machine.free -= 1
+        if organisation_id in left:
+            left[organisation_id] -= 1
     return plan
 
 

@@ -44,7 +44,8 @@ with wanted as (
     ended_at = case when w.status in ('success', 'failed', 'timeout', 'cancelled') then now() end
   from wanted w join before b on b.id = w.run_id
   where r.id = w.run_id and r.revision = w.expected
-  returning r.id, r.organisation_id, r.webhook_url, r.webhook_shape, r.timeout_s, r.status, r.revision
+  returning r.id, r.organisation_id, r.webhook_url, r.webhook_shape, r.timeout_s, r.status, r.revision, r.deployment_id,
+            r.api_key_id
 ), history as (
   select h.*, a.organisation_id, a.webhook_url
   from unnest($12::uuid[], $13::int[], $14::run_status[], $15::smallint[], $16::uuid[], $17::text[])
@@ -75,6 +76,22 @@ with wanted as (
     outcome = u.outcome, failure = u.failure, timings = u.timings,
     ended_at = case when u.ended then now() end
   from touched u where t.id = u.id
+  returning t.run_id, t.claimed_at, t.ended_at
+), into_usage as (
+  insert into usage_deltas
+    (organisation_id, day, deployment_id, api_key_id, runs, succeeded, attempts, machine_ms)
+  select a.organisation_id, (now() at time zone 'utc')::date,
+         coalesce(a.deployment_id, '00000000-0000-0000-0000-000000000000'),
+         coalesce(a.api_key_id, '00000000-0000-0000-0000-000000000000'),
+         sum(u.runs), sum(u.succeeded), sum(u.attempts), sum(u.machine_ms)
+  from (
+    select id, 1 as runs, (status = 'success')::int as succeeded, 0 as attempts, 0::bigint as machine_ms
+    from applied where status in ('success', 'failed', 'timeout', 'cancelled')
+    union all
+    select run_id, 0, 0, 1, (extract(epoch from ended_at - claimed_at) * 1000)::bigint
+    from of_attempts where ended_at is not null and claimed_at is not null
+  ) u join applied a on a.id = u.id
+  group by 1, 2, 3, 4
 ), into_outputs as (
   insert into outputs (id, run_id, organisation_id, attempt_id, node_id, kind, ordinal, file_id, data)
   select o.id, o.run_id, a.organisation_id, o.attempt_id, o.node_id, o.kind, o.ordinal, o.file_id, o.data::jsonb

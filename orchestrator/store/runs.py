@@ -6,7 +6,7 @@ Every reader's query filters by organisation. It knows no rule of a run's life.
 from __future__ import annotations
 
 import sys
-from typing import Any, Final, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 from uuid import UUID
 
 from asyncpg import Record
@@ -18,6 +18,9 @@ from orchestrator.runs.inputs import file_ids
 from orchestrator.store import batches, idempotency
 from orchestrator.store.db import Database
 from orchestrator.store.idempotency import Once, Repeated
+
+if TYPE_CHECKING:
+    from orchestrator.store.db import AnyConnection
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -127,7 +130,11 @@ async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | No
     A run whose Idempotency-Key was used before is not queued: its place holds what stands under the key, or None when
     that was forgotten at this very moment.
     """
-    left_out = {str(row["id"]) for row in await db.fetch(_INSERT, *_insert_columns(runs))}
+    rows = await db.fetch(_INSERT, *_insert_columns(runs))
+    return await _answers(db, runs, {str(row["id"]) for row in rows})
+
+
+async def _answers(db: Database, runs: list[NewRun], left_out: set[str]) -> list[RunId | Repeated | None]:
     again = [run for run in runs if run.id in left_out]
     if not again:
         return [run.id for run in runs]
@@ -136,11 +143,41 @@ async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | No
     return [instead.get(run.id, run.id) for run in runs]
 
 
-async def insert_batch(db: Database, batch_id: str, runs: list[NewRun], created_by: str | None) -> None:
-    """Queue a batch: its own row and all its runs, or nothing."""
+class QueueFull(Exception):
+    """More runs would wait than may."""
+
+
+async def insert_together(
+    db: Database, runs: list[NewRun], *, batch_id: str | None = None, most_waiting: int | None = None
+) -> list[RunId | Repeated | None]:
+    """Queue runs of one organisation, all or none, with the row of their batch if they are one; else as `insert`.
+
+    most_waiting: raise QueueFull when more runs than that would wait. Whoever counts locks out who counts beside it.
+    """
+    organisation_id = runs[0].organisation_id
     async with db.transaction() as connection:
-        await batches.add(connection, batch_id, runs[0].organisation_id, len(runs), created_by)
-        await connection.fetch(_INSERT, *_insert_columns(runs))
+        if most_waiting is not None:
+            await connection.execute("select from quotas where organisation_id = $1 for update", organisation_id)
+        if batch_id is not None:
+            await batches.add(connection, batch_id, organisation_id, len(runs), runs[0].created_by)
+        rows = await connection.fetch(_INSERT, *_insert_columns(runs))
+        if most_waiting is not None and await _waiting(connection, organisation_id) > most_waiting:
+            raise QueueFull
+    return await _answers(db, runs, {str(row["id"]) for row in rows})
+
+
+async def _waiting(connection: AnyConnection, organisation_id: str) -> int:
+    count: int = await connection.fetchval(
+        """
+        select coalesce(sum(n), 0)::bigint from (
+          select n from run_counts where organisation_id = $1 and status = 'not-started'
+          union all
+          select delta from run_count_deltas where organisation_id = $1 and status = 'not-started'
+        ) c
+        """,
+        organisation_id,
+    )
+    return count
 
 
 def _insert_columns(runs: list[NewRun]) -> list[Any]:

@@ -9,5 +9,6 @@ from orchestrator.wire.base import *
 from orchestrator.wire.files import *
 from orchestrator.wire.machines import *
 from orchestrator.wire.runs import *
+from orchestrator.wire.usage import *
 from orchestrator.wire.webhooks import *
 from orchestrator.wire.workflows import *

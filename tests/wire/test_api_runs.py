@@ -275,3 +275,28 @@ async def test_the_list_of_runs_is_narrowed_by_every_filter(api):
     assert rest == [ids[0]]
     naive = await api.get("/api/v1/runs", params={"created_after": "2026-01-01T00:00:00"})
     assert naive.status_code == 422
+
+
+async def test_usage_and_quotas(api, machine, stranger):
+    """What a run used is told by day, deployment and key; a quota that is reached refuses by its name until lifted."""
+    run = await _done(api, machine, talking())
+    for by in ("day", "deployment", "key"):
+        report = (await api.get("/api/v1/usage", params={"by": by})).json()
+        assert report["total"]["succeeded"] >= 1
+        assert report["total"]["runs"] == sum(item["runs"] for item in report["items"])
+    theirs = (await stranger.get("/api/v1/usage")).json()
+    assert (theirs["items"], theirs["total"]["runs"]) == ([], 0)
+    backwards = await api.get("/api/v1/usage", params={"from": "2026-02-01", "to": "2026-01-01"})
+    assert (backwards.status_code, backwards.json()["errors"][0]["path"]) == (422, "from")
+    try:
+        set_to = (await api.put("/api/v1/usage/quotas", json={"max_queued_runs": 0})).json()
+        assert set_to == {"max_queued_runs": 0, "max_running_runs": None, "max_storage_bytes": None}
+        full = await api.post("/api/v1/runs", json={"version_id": run["version_id"]})
+        assert (full.status_code, full.json()["code"]) == (429, "quota_exceeded")
+        assert full.json()["errors"][0]["path"] == "max_queued_runs"
+        assert full.headers["retry-after"]
+        assert (await stranger.get("/api/v1/usage")).json()["quotas"]["max_queued_runs"] is None
+    finally:
+        await api.put("/api/v1/usage/quotas", json={})
+    assert (await api.post("/api/v1/runs", json={"version_id": run["version_id"]})).status_code == 202
+    assert (await api.put("/api/v1/usage/quotas", json={"max_queued_runs": -1})).status_code == 422

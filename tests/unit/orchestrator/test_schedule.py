@@ -117,3 +117,12 @@ def test_the_reason_is_for_people() -> None:
     assert explain([], 3) == "every machine that can run it is busy"
     assert explain([], 3, "attempt 1 failed, another follows (boom)") == "attempt 1 failed, another follows (boom)"
     assert explain([("a", "has no node X")], 2) == "every machine that can run it is busy"
+
+
+def test_an_organisation_gets_no_more_machines_than_its_quota_leaves() -> None:
+    """With room for one of three runs the rest wait in a lane that is full for now; no room named is no bound."""
+    machines = [machine("a", slots=4, free=4)]
+    plan = choose(waiting(3), {1: DEMAND}, machines, {"org": 1})
+    assert (len(plan.placements), plan.full, plan.unfit) == (1, {1}, set())
+    assert machines[0].free == 3
+    assert len(choose(waiting(3), {1: DEMAND}, machines, {"other": 0}).placements) == 3

@@ -1,0 +1,80 @@
+"""Usage and quotas under /api/v1/usage: what the organisation used, has stored, and how much it may."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from litestar import Router, get, put
+from litestar.params import Parameter
+
+from orchestrator.api.problems import documented
+from orchestrator.auth import Principal, requires
+from orchestrator.errors import FieldError, Invalid
+from orchestrator.live.parts import Parts
+from orchestrator.store import usage as store
+from orchestrator.store.db import Database
+from orchestrator.wire import Quotas, QuotasUpdate, Usage, UsageReport
+
+MOST_DAYS: Final = 366
+DAYS: Final = 30
+
+From = Annotated[date | None, Parameter(query="from", description="The first day, in UTC; 30 days ago when left out.")]
+To = Annotated[date | None, Parameter(query="to", description="The last day, in UTC; today when left out.")]
+Sums = Annotated[store.By, Parameter(description="What a sum is made of.")]
+
+
+@get(
+    operation_id="get_usage",
+    summary="What was used",
+    guards=[requires("viewer", "usage:read")],
+    responses=documented(400, 403),
+)
+async def get_usage(
+    principal: Principal,
+    db: Database,
+    first: From = None,
+    last: To = None,
+    by: Sums = "day",
+    deployment_id: UUID | None = None,
+    api_key_id: UUID | None = None,
+) -> UsageReport:
+    """Runs that ended and the time machines were taken up by them, by day, deployment or key; what is stored now."""
+    today = datetime.now(UTC).date()
+    last = last or today
+    first = first or last - timedelta(days=DAYS - 1)
+    if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
+        detail = f"must not be after `to`, and at most {MOST_DAYS} days before it"
+        raise Invalid(f"from: {detail}", errors=[FieldError("from", detail)])
+    organisation_id = principal.organisation_id
+    items = await store.usage(db, organisation_id, first, last, by, deployment_id=deployment_id, api_key_id=api_key_id)
+    stored = await store.storage(db, organisation_id)
+    return UsageReport(items, _total(items), stored, await store.quotas(db, organisation_id))
+
+
+def _total(items: list[Usage]) -> Usage:
+    return Usage(
+        None,
+        sum(item.runs for item in items),
+        sum(item.succeeded for item in items),
+        sum(item.attempts for item in items),
+        sum(item.machine_s for item in items),
+    )
+
+
+@put(
+    "/quotas",
+    operation_id="set_quotas",
+    summary="Set the quotas",
+    guards=[requires("owner", "usage:write")],
+    responses=documented(400, 403),
+)
+async def set_quotas(data: QuotasUpdate, principal: Principal, parts: Parts) -> Quotas:
+    """All of them at once; null or left out lifts one. They hold at once here, within seconds on other replicas."""
+    await store.set_quotas(parts.db, principal.organisation_id, data, principal.actor)
+    parts.queue.quotas.forget(principal.organisation_id)
+    return await store.quotas(parts.db, principal.organisation_id)
+
+
+routes = [Router("/api/v1/usage", route_handlers=[get_usage, set_quotas], tags=["usage"])]
