@@ -168,9 +168,13 @@ class Authenticator:
 
     async def by_bearer(self, credential: str) -> Principal | None:
         """Whom an API key or an access token stands for."""
-        if looks_like_api_key(credential):
+        if looks_like_api_key(credential) or self._signer.is_key(credential):
             return await self._by_key(credential)
         return await self._by_token("access", credential)
+
+    def key_as_token(self, user_id: str | None, organisation_id: str, expires_at: float | None = None) -> str:
+        """A new API key in the form of a JWT; it is one once its hash is stored."""
+        return self._signer.sign_key(user_id, organisation_id, expires_at)
 
     async def by_cookie(self, credential: str) -> Principal | None:
         """Whom a session cookie stands for."""

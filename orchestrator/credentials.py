@@ -79,11 +79,9 @@ class Signer:
     """Signs and verifies tokens. Several master secrets may stand, comma-separated: the first signs, all verify."""
 
     def __init__(self, secret: bytes) -> None:
-        self._keys: dict[str, bytes] = {}
-        for part in secret.split(b","):
-            key = derive(part.strip(), "tokens")
-            self._keys[hashlib.sha256(key).hexdigest()[:16]] = key
+        self._keys = _named(secret, "tokens")
         self._kid, self._key = next(iter(self._keys.items()))
+        self._key_keys = _named(secret, "api keys as tokens")
 
     def sign(self, audience: Audience, claims: Claims) -> str:
         """A JWT (HS256) with these claims."""
@@ -114,3 +112,30 @@ class Signer:
             raise BadToken(str(error)) from error
         texts = [payload["sid"], payload["sub"], payload["org"]]
         return Claims(str(texts[0]), str(texts[1]), str(texts[2]), float(payload["exp"]))
+
+    def sign_key(self, user_id: str | None, organisation_id: str, expires_at: float | None = None) -> str:
+        """An API key in the form of a JWT, with the claims that ComfyDeploy's clients read; stored by its hash, as any.
+
+        Being signed makes it no key: it is one while its row stands.
+        """
+        payload: dict[str, Any] = {"user_id": user_id, "org_id": organisation_id, "iat": int(time.time())}
+        payload["jti"] = secrets.token_urlsafe(24)
+        if expires_at is not None:
+            payload["exp"] = int(expires_at)
+        kid, key = next(iter(self._key_keys.items()))
+        return jwt.encode(payload, key, algorithm="HS256", headers={"kid": kid})
+
+    def is_key(self, token: str) -> bool:
+        """Whether we signed this as an API key; whether it still is one, its row says."""
+        try:
+            key = self._key_keys[jwt.get_unverified_header(token).get("kid", "")]
+            jwt.decode(token, key, algorithms=["HS256"], options={"require": ["iat", "jti"]})
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError):
+            return False
+        return True
+
+
+def _named(secret: bytes, purpose: str) -> dict[str, bytes]:
+    """The keys of a purpose by their ids, of each master secret in order."""
+    keys = [derive(part.strip(), purpose) for part in secret.split(b",")]
+    return {hashlib.sha256(key).hexdigest()[:16]: key for key in keys}

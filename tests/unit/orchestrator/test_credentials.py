@@ -78,3 +78,19 @@ def test_secrets_can_be_rotated() -> None:
     old, both, new = Signer(b"old"), Signer(b"new,old"), Signer(b"new")
     assert both.verify("access", old.sign("access", _claims()))
     assert new.verify("access", both.sign("access", _claims()))
+
+
+def test_keys_in_the_form_of_tokens() -> None:
+    """They carry the claims that ComfyDeploy's clients read, are told from access tokens, and rotate with the secret."""
+    old, new = Signer(b"one"), Signer(b"two,one")
+    key = old.sign_key("u", "o")
+    claims = jwt.decode(key, options={"verify_signature": False})
+    assert (claims["user_id"], claims["org_id"], "exp" in claims) == ("u", "o", False)
+    assert old.is_key(key)
+    assert new.is_key(key)
+    assert not Signer(b"two").is_key(key)
+    assert not old.is_key(old.sign_key("u", "o", 1.0))
+    assert not old.is_key(old.sign("access", Claims("s", "u", "o", time.time() + 60)))
+    assert not old.is_key("a.b.c")
+    with pytest.raises(BadToken):
+        old.verify("access", key)
