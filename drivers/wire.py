@@ -212,6 +212,7 @@ class Inventory(Struct, frozen=True, omit_defaults=True):
     cpus: int = 0
     packs: list[NodePack] = []
     specs: str = ""
+    object_info: str = ""  # sha256 (hex) of what its executor answers to /object_info; the orchestrator asks for it
 
 
 # Frames from the agent to the orchestrator.
@@ -290,7 +291,14 @@ class Log(Struct, frozen=True, tag="log"):
     lines: list[str]
 
 
-AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs
+class ObjectInfo(Struct, frozen=True, tag="object_info"):
+    """Answer to AskObjectInfo: the JSON that the hash stands for, zlib-compressed, in base64."""
+
+    hash: str
+    body: str
+
+
+AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
 
 
 # Frames from the orchestrator to the agent.
@@ -334,7 +342,13 @@ class AskSpecs(Struct, frozen=True, tag="ask_specs"):
     hash: str
 
 
-ServerFrame = Welcome | Assign | Stop | Drain | AskSpecs
+class AskObjectInfo(Struct, frozen=True, tag="ask_object_info"):
+    """The inventory named an object_info that the orchestrator does not have yet: send it."""
+
+    hash: str
+
+
+ServerFrame = Welcome | Assign | Stop | Drain | AskSpecs | AskObjectInfo
 
 
 class EnrolRequest(Struct, frozen=True, forbid_unknown_fields=True):

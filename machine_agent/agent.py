@@ -14,6 +14,7 @@ import structlog
 
 from drivers.wire import (
     PROTOCOL,
+    AskObjectInfo,
     AskSpecs,
     Assign,
     AttemptId,
@@ -23,6 +24,7 @@ from drivers.wire import (
     Gpu,
     Hello,
     InventoryChanged,
+    ObjectInfo,
     ServerFrame,
     Specs,
     Stop,
@@ -178,6 +180,9 @@ class Agent:
             case AskSpecs(hash=wanted):
                 if wanted == self.inspector.inventory.specs:
                     self.link.send(Specs(wanted, self.inspector.specs))
+            case AskObjectInfo(hash=wanted):
+                if wanted == self.inspector.object_info.hash:
+                    self.link.send(ObjectInfo(wanted, self.inspector.object_info.body))
             case Welcome():
                 _log.warning("unexpected_welcome")
             case _:

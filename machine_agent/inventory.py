@@ -19,6 +19,7 @@ from drivers.wire import Gpu, Inventory, ModelFile, NodePack, NodeSpecs
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
+from machine_agent.object_info import Packed, pack
 from machine_agent.specs import name_of, specs_of
 from machine_agent.translate import translatable
 
@@ -83,6 +84,7 @@ class Inspector:
         self._hashes = _load(store)
         self.inventory = bare(gpus)
         self.specs: NodeSpecs = {}
+        self.object_info = Packed()
 
     async def look(self, executor: Executor, *, hashed: bool) -> bool:
         """Look at the executor and the models; True when something changed. Unless `hashed`, new files have no hash."""
@@ -105,10 +107,17 @@ class Inspector:
             _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
             return found
         classes = sorted({*declared, *translatable(declared)})
-        self.specs = specs_of(declared)
+        self.specs, self.object_info = specs_of(declared), await asyncio.to_thread(pack, declared)
         found = await self._elsewhere(executor, found)
         versions = {**found.versions, **_versions(system)}
-        return structs.replace(found, node_classes=classes, versions=versions, packs=packs, specs=name_of(self.specs))
+        return structs.replace(
+            found,
+            node_classes=classes,
+            versions=versions,
+            packs=packs,
+            specs=name_of(self.specs),
+            object_info=self.object_info.hash,
+        )
 
     async def _elsewhere(self, executor: Executor, found: Inventory) -> Inventory:
         """What an executor has that is not this machine's own."""

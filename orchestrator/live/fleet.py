@@ -19,6 +19,7 @@ import structlog
 from drivers.classic import Classic
 from drivers.wire import (
     AgentFrame,
+    AskObjectInfo,
     AskSpecs,
     AttemptId,
     Beat,
@@ -30,6 +31,7 @@ from drivers.wire import (
     InventoryChanged,
     Log,
     MachineId,
+    ObjectInfo,
     Preview,
     Progress,
     RunId,
@@ -42,10 +44,11 @@ from orchestrator.config import Config
 from orchestrator.live.hub import Hub, PreviewEvent
 from orchestrator.live.logs import Logs
 from orchestrator.runs.compatibility import hashes_of, is_sha256, name_of_specs
+from orchestrator.runs.object_info import unpacked
 from orchestrator.runs.schedule import MachineView
 from orchestrator.runs.state import Lost
 from orchestrator.store import fleet as store
-from orchestrator.store import inventories, machines
+from orchestrator.store import inventories, machines, object_infos
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.ledger import Change, Changed, Ledger
 from orchestrator.wire import ProgressEvent
@@ -272,6 +275,8 @@ class Fleet:
             self._changed(True)
         elif isinstance(frame, Specs):
             await self._take_specs(link, frame)
+        elif isinstance(frame, ObjectInfo):
+            await self._take_object_info(link, frame)
         elif isinstance(frame, Declined):
             await self._lost(link, frame.attempt_id, Failure("rejected", f"{link.machine.name}: {frame.reason}"))
 
@@ -279,6 +284,16 @@ class Fleet:
         name = inventory.specs
         if is_sha256(name) and not await inventories.has_specs(self._db, link.organisation_id, name):
             link.send(AskSpecs(name))
+        told = inventory.object_info
+        if is_sha256(told) and not await object_infos.has(self._db, link.organisation_id, bytes.fromhex(told)):
+            link.send(AskObjectInfo(told))
+
+    async def _take_object_info(self, link: Link, frame: ObjectInfo) -> None:
+        body = await asyncio.to_thread(unpacked, frame.hash, frame.body)
+        if body is None:
+            log.warning("object info refused", machine=link.machine.name, reason="it is not what its hash says")
+            return
+        await object_infos.save(self._db, link.organisation_id, bytes.fromhex(frame.hash), body)
 
     async def _take_specs(self, link: Link, frame: Specs) -> None:
         if name_of_specs(frame.classes) != frame.hash:
