@@ -24,6 +24,7 @@ from drivers.wire import (
     Gpu,
     Hello,
     InventoryChanged,
+    Job,
     ObjectInfo,
     ServerFrame,
     Specs,
@@ -165,12 +166,7 @@ class Agent:
     def _handle(self, frame: ServerFrame) -> None:
         match frame:
             case Assign(job=job):
-                if self._spool.last(job.attempt_id) is not None:
-                    return  # held, or finished and being reported
-                reason = self.pool.assign(job)
-                if reason is not None:
-                    _log.info("assignment_declined", attempt=job.attempt_id, reason=reason)
-                    self.link.send(Declined(job.attempt_id, reason))
+                self._assigned(job)
             case Stop(attempt_id=attempt_id, reason=reason):
                 self.pool.stop(attempt_id, reason)
                 self._spawn(attempt_id)
@@ -187,6 +183,14 @@ class Agent:
                 _log.warning("unexpected_welcome")
             case _:
                 assert_never(frame)
+
+    def _assigned(self, job: Job) -> None:
+        if self._spool.last(job.attempt_id) is not None:
+            return  # held, or finished and being reported
+        reason = self.pool.assign(job)
+        if reason is not None:
+            _log.info("assignment_declined", attempt=job.attempt_id, reason=reason)
+            self.link.send(Declined(job.attempt_id, reason))
 
     def _spawn(self, attempt_id: AttemptId) -> None:
         task = asyncio.create_task(self.reporter.abandon(attempt_id))
