@@ -26,7 +26,8 @@ create table sent_graphs (
   client_id text not null default '',
   labels jsonb not null default '{}',
   extra jsonb not null default '{}',
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  forgotten_at timestamptz
 );
 create index sent_graphs_labels on sent_graphs using gin (labels jsonb_path_ops);
 create index sent_graphs_sender on sent_graphs (organisation_id, sender, run_id desc) where dialect = 'comfyui';
@@ -40,6 +41,7 @@ comment on column sent_graphs.client_id is 'The ComfyUI client that is told of i
 comment on column sent_graphs.labels is 'Names and values that the sender finds it by.';
 comment on column sent_graphs.extra is 'What goes along and comes back with it, without secrets: the editor''s graph.';
 comment on column sent_graphs.created_at is 'When it was sent.';
+comment on column sent_graphs.forgotten_at is 'Set: its sender took it out of its history; the run stays.';
 
 create table assets (
   file_id uuid primary key references files on delete cascade,

@@ -131,7 +131,7 @@ def _uploadable(declared: Any, names: Sequence[str]) -> Any:
 
 
 def why_refused(graph: Mapping[str, Any], info: Info) -> tuple[str, str, str] | None:
-    """(type, message, details) as ComfyUI refuses a graph that it cannot begin; None: it can. info {}: nothing known."""
+    """(type, message, details) as ComfyUI refuses a graph that it cannot begin; None: it can, or info is empty."""
     if not info:
         return None
     for node_id, node in graph.items():
