@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from litestar import Router, delete, get, post
+from litestar import Router, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.params import Parameter, QueryParameter
@@ -28,14 +28,26 @@ from orchestrator.store import webhooks as store
 from orchestrator.store.db import Database
 from orchestrator.store.ids import new_id
 from orchestrator.store.webhooks import Endpoint
-from orchestrator.wire import Delivery, Page, Webhook, WebhookCreate, WebhookSecret, WebhookTest
+from orchestrator.wire import (
+    Delivery,
+    DeliveryTry,
+    Page,
+    Replayed,
+    Webhook,
+    WebhookCreate,
+    WebhookSecret,
+    WebhookTest,
+    WebhookUpdate,
+)
 
 MOST_ENDPOINTS: Final = 50
+MOST_REPLAYED: Final = 1000
 
 DeliveryState = Annotated[
     Literal["pending", "delivered", "dead"] | None,
     QueryParameter(name="state", description="Only deliveries in this state."),
 ]
+WebhookFilter = Annotated[UUID | None, Parameter(description="Only deliveries to this endpoint.")]
 RunFilter = Annotated[UUID | None, Parameter(description="Only deliveries about this run.")]
 
 
@@ -50,9 +62,9 @@ async def create(data: WebhookCreate, principal: Principal, db: Database, config
     if not data.events:
         raise Invalid("events: name at least one", errors=[FieldError("events", "name at least one")])
     refuse_url("url", data.url, allow_private=config.webhook_private)
-    events = list(dict.fromkeys(data.events))
+    events: list[str] = list(dict.fromkeys(data.events))
     made = await store.add_endpoint(
-        db, principal.organisation_id, data.url, [*events], principal.actor, most=MOST_ENDPOINTS
+        db, principal.organisation_id, data.url, events, principal.actor, most=MOST_ENDPOINTS
     )
     if made is None:
         raise Conflict(f"an organisation has at most {MOST_ENDPOINTS} webhooks", code="too_many_webhooks")
@@ -69,6 +81,41 @@ async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = No
     """Newest first, never with their secrets."""
     found = await store.endpoints(db, principal.organisation_id, decode_cursor(cursor), limit + 1)
     return page_of([_shown(item) for item in found], limit)
+
+
+@get(
+    "/{webhook_id:uuid}",
+    operation_id="get_webhook",
+    summary="One endpoint",
+    responses=documented(403, 404),
+    guards=[requires("viewer", "webhooks:read")],
+)
+async def get_endpoint(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
+    """Without its secret."""
+    found = await store.endpoint(db, principal.organisation_id, webhook_id)
+    if found is None:
+        raise _absent(webhook_id)
+    return _shown(found)
+
+
+@patch(
+    "/{webhook_id:uuid}",
+    operation_id="update_webhook",
+    summary="Change an endpoint",
+    responses=documented(400, 403, 404),
+    guards=[requires("developer", "webhooks:write")],
+)
+async def update(webhook_id: UUID, data: WebhookUpdate, principal: Principal, db: Database, config: Config) -> Webhook:
+    """Its URL or its events; what is left out stays. The secret stays too."""
+    if data.events is not None and not data.events:
+        raise Invalid("events: name at least one", errors=[FieldError("events", "name at least one")])
+    if data.url is not None:
+        refuse_url("url", data.url, allow_private=config.webhook_private)
+    events: list[str] | None = None if data.events is None else list(dict.fromkeys(data.events))
+    changed = await store.update_endpoint(db, principal.organisation_id, webhook_id, data.url, events, principal.actor)
+    if changed is None:
+        raise _absent(webhook_id)
+    return _shown(changed)
 
 
 @delete(
@@ -118,6 +165,40 @@ async def enable(webhook_id: UUID, principal: Principal, db: Database) -> Webhoo
 
 
 @post(
+    "/{webhook_id:uuid}/disable",
+    status_code=200,
+    operation_id="disable_webhook",
+    summary="Tell an endpoint nothing more",
+    responses=documented(403, 404),
+    guards=[requires("developer", "webhooks:write")],
+)
+async def disable(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
+    """Until it is enabled again. Messages that come due meanwhile are dead, and can be replayed."""
+    changed = await store.disable_endpoint(db, principal.organisation_id, webhook_id, principal.actor)
+    if changed is None:
+        raise _absent(webhook_id)
+    return _shown(changed)
+
+
+@post(
+    "/{webhook_id:uuid}/replay",
+    status_code=202,
+    operation_id="replay_webhook",
+    summary="Send an endpoint's dead messages again",
+    responses=documented(403, 404, 409),
+    guards=[requires("developer", "webhooks:write")],
+)
+async def replay_dead(webhook_id: UUID, principal: Principal, db: Database) -> Replayed:
+    """Oldest first, 1,000 at most in one call, under their old ids."""
+    if await store.endpoint(db, principal.organisation_id, webhook_id) is None:
+        raise _absent(webhook_id)
+    moved = await store.replay_dead(db, principal.organisation_id, webhook_id, principal.actor, MOST_REPLAYED)
+    if moved is None:
+        raise Conflict("the endpoint is disabled; enable it first", code="webhook_disabled")
+    return Replayed(*moved)
+
+
+@post(
     "/{webhook_id:uuid}/test",
     status_code=200,
     operation_id="test_webhook",
@@ -161,12 +242,36 @@ async def list_deliveries(
     cursor: Cursor = None,
     limit: Limit = 20,
     run_id: RunFilter = None,
+    webhook_id: WebhookFilter = None,
     in_state: DeliveryState = None,  # `state` is Litestar's own word
 ) -> Page[Delivery]:
     """Every message, newest first, with what came of its last try."""
     found = await store.deliveries(
-        db, principal.organisation_id, before=decode_cursor(cursor), limit=limit + 1, run_id=run_id, state=in_state
+        db,
+        principal.organisation_id,
+        before=decode_cursor(cursor),
+        limit=limit + 1,
+        run_id=run_id,
+        state=in_state,
+        endpoint_id=webhook_id,
     )
+    return page_of(found, limit)
+
+
+@get(
+    "/deliveries/{delivery_id:uuid}/tries",
+    operation_id="list_delivery_tries",
+    summary="Every try of a delivery",
+    responses=documented(400, 403, 404),
+    guards=[requires("viewer", "webhooks:read")],
+)
+async def list_tries(
+    delivery_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
+) -> Page[DeliveryTry]:
+    """Newest first, with what came back."""
+    if not await store.deliveries(db, principal.organisation_id, only=delivery_id, limit=1):
+        raise NotFound(f"there is no delivery {delivery_id}", code="delivery_not_found")
+    found = await store.tries_of(db, principal.organisation_id, delivery_id, decode_cursor(cursor), limit + 1)
     return page_of(found, limit)
 
 
@@ -229,11 +334,16 @@ routes = [
         route_handlers=[
             create,
             list_endpoints,
+            get_endpoint,
+            update,
             remove,
             rotate,
             enable,
+            disable,
+            replay_dead,
             send_test,
             list_deliveries,
+            list_tries,
             replay,
             run_url_secret,
         ],

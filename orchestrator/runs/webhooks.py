@@ -20,7 +20,7 @@ from standardwebhooks import Webhook as Signer
 from orchestrator.runs.state import TERMINAL, Status
 from orchestrator.wire import Run, WebhookMessage
 
-EventType = Literal["run.updated", "run.ended"]
+OUTPUT: Final = "run.output"
 
 # Seconds between a try and the one before; the first goes out at once, and after the last the message is dead.
 SCHEDULE_S: Final = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
@@ -54,14 +54,16 @@ class Answered(Struct, frozen=True):
     retry_after: str | None = None
 
 
-def matches(events: list[str], status: Status) -> EventType | None:
+def matches(events: list[str], status: Status) -> str | None:
     """The event type an endpoint that asked for these events is sent for a run's change to status, or None.
 
-    One change makes one message: an endpoint that asked for both gets run.ended for the last change.
+    One change makes one message, however often it was asked for: of run.ended, run.updated and run.<status> the first.
     """
     if status in TERMINAL and "run.ended" in events:
         return "run.ended"
-    return "run.updated" if "run.updated" in events else None
+    if "run.updated" in events:
+        return "run.updated"
+    return f"run.{status}" if f"run.{status}" in events else None
 
 
 def after(answer: Answered, tries: int, roll: float, now: datetime) -> Decision:
@@ -97,9 +99,15 @@ def retry_after_s(header: str | None, now: datetime) -> float:
 
 
 def message_body(event_type: str, at: datetime, run: Run) -> bytes:
-    """The JSON of a message about a run; outputs go along only once the run has ended. at: when the run changed."""
+    """The JSON of a message about a run; outputs go along only once the run has ended. at: when the run changed.
+
+    event_type `run.output:<node>` tells of that node's outputs alone.
+    """
+    kind, _, node_id = event_type.partition(":")
     shown = run if run.status in TERMINAL else replace(run, outputs=None)
-    return msgspec.json.encode(WebhookMessage(event_type, at, replace(shown, attempt_list=None)))
+    if kind == OUTPUT:
+        shown = replace(shown, outputs=[output for output in shown.outputs or [] if output.node_id == node_id])
+    return msgspec.json.encode(WebhookMessage(kind, at, replace(shown, attempt_list=None)))
 
 
 def ping_body(webhook_id: str, at: datetime) -> bytes:

@@ -104,10 +104,17 @@ with wanted as (
   from (
     select h.organisation_id, h.run_id, h.revision, h.status, e.id as endpoint_id,
            case when h.status in ('success', 'failed', 'timeout', 'cancelled') and 'run.ended' = any(e.events)
-                then 'run.ended' else 'run.updated' end as event_type
+                then 'run.ended'
+                when 'run.updated' = any(e.events) then 'run.updated' else 'run.' || h.status::text end as event_type
     from history h join webhook_endpoints e on e.organisation_id = h.organisation_id and e.disabled_at is null
-    where 'run.updated' = any(e.events)
+    where 'run.updated' = any(e.events) or 'run.' || h.status::text = any(e.events)
        or ('run.ended' = any(e.events) and h.status in ('success', 'failed', 'timeout', 'cancelled'))
+    union all  -- each node's output by itself, for those who ask
+    select a.organisation_id, a.id, a.revision, a.status, e.id, 'run.output:' || o.node_id
+    from (select distinct run_id, node_id from unnest($32::uuid[], $34::text[]) as o(run_id, node_id)) o
+    join applied a on a.id = o.run_id
+    join webhook_endpoints e on e.organisation_id = a.organisation_id and e.disabled_at is null
+                            and 'run.output' = any(e.events)
     union all
     select h.organisation_id, h.run_id, h.revision, h.status, null,
            case when h.status in ('success', 'failed', 'timeout', 'cancelled') then 'run.ended' else 'run.updated' end

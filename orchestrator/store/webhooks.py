@@ -17,7 +17,7 @@ from orchestrator.runs.state import Status
 from orchestrator.runs.webhooks import Again, Dead, Decision, Delivered
 from orchestrator.store import audit
 from orchestrator.store.ids import new_id
-from orchestrator.wire import Delivery
+from orchestrator.wire import Delivery, DeliveryTry
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -132,6 +132,35 @@ async def enable_endpoint(db: Database, organisation_id: str, endpoint_id: UUID,
     sql: LiteralString = """update webhook_endpoints set disabled_at = null, disabled_reason = null
                             where organisation_id = $1 and id = $2 returning *"""
     return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.enable")
+
+
+async def disable_endpoint(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> Endpoint | None:
+    """Tell an endpoint nothing more until it is enabled; what waits for it waits on."""
+    sql: LiteralString = """update webhook_endpoints
+                            set disabled_at = coalesce(disabled_at, now()),
+                                disabled_reason = coalesce(disabled_reason, 'disabled by hand')
+                            where organisation_id = $1 and id = $2 returning *"""
+    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.disable")
+
+
+async def update_endpoint(
+    db: Database, organisation_id: str, endpoint_id: UUID, url: str | None, events: list[str] | None, actor: str
+) -> Endpoint | None:
+    """Change where an endpoint is or what it is told; None stays. What waits for it goes to the new URL."""
+    async with db.transaction() as connection:
+        row = await connection.fetchrow(
+            """update webhook_endpoints set url = coalesce($3, url), events = coalesce($4::text[], events)
+               where organisation_id = $1 and id = $2 returning *""",
+            organisation_id,
+            endpoint_id,
+            url,
+            events,
+        )
+        if row is None:
+            return None
+        subject = f"webhook:{endpoint_id}"
+        await audit.record(connection, organisation_id, actor, "webhook.change", subject, url=url, events=events)
+    return _endpoint(row)
 
 
 async def _change(
@@ -294,10 +323,12 @@ async def deliveries(
     run_id: UUID | None = None,
     state: str | None = None,
     only: UUID | None = None,
+    endpoint_id: UUID | None = None,
 ) -> list[Delivery]:
     """Messages with their last try, newest first, older than the one with the id `before`; `only`: that one alone."""
     rows = await db.fetch(
         """select o.id, o.run_id, o.event_type, o.status::text, o.state::text, o.tries, o.created_at, o.delivered_at,
+                  o.endpoint_id,
                   case when o.state = 'pending' then o.next_at end as next_at,
                   coalesce(e.url, r.webhook_url, t.url, '') as url, t.response_code, t.error
            from webhook_outbox o
@@ -309,7 +340,7 @@ async def deliveries(
            ) t on true
            where o.organisation_id = $1 and ($2::uuid is null or o.id < $2)
              and ($4::uuid is null or o.run_id = $4) and ($5::outbox_state is null or o.state = $5)
-             and ($6::uuid is null or o.id = $6)
+             and ($6::uuid is null or o.id = $6) and ($7::uuid is null or o.endpoint_id = $7)
            order by o.id desc limit $3""",
         organisation_id,
         before,
@@ -317,6 +348,7 @@ async def deliveries(
         run_id,
         state,
         only,
+        endpoint_id,
     )
     return [_delivery(row) for row in rows]
 
@@ -335,7 +367,52 @@ def _delivery(row: Record) -> Delivery:
         delivered_at=row["delivered_at"],
         response_code=row["response_code"],
         error=row["error"],
+        webhook_id=None if row["endpoint_id"] is None else str(row["endpoint_id"]),
     )
+
+
+async def tries_of(
+    db: Database, organisation_id: str, outbox_id: UUID, before: UUID | None, limit: int
+) -> list[DeliveryTry]:
+    """The tries of a message, newest first."""
+    rows = await db.fetch(
+        """select id, at, url, duration_ms, response_code, error from webhook_deliveries
+           where organisation_id = $1 and outbox_id = $2 and ($3::uuid is null or id < $3) order by id desc limit $4""",
+        organisation_id,
+        outbox_id,
+        before,
+        limit,
+    )
+    return [DeliveryTry(**{**dict(row), "id": str(row["id"])}) for row in rows]
+
+
+async def replay_dead(
+    db: Database, organisation_id: str, endpoint_id: UUID, actor: str, limit: int
+) -> tuple[int, bool] | None:
+    """Make an endpoint's dead messages due at once, oldest first: how many, and whether there are more.
+
+    None: there is no such endpoint, or it is disabled.
+    """
+    async with db.transaction() as connection:
+        enabled = await connection.fetchval(
+            "select disabled_at is null from webhook_endpoints where organisation_id = $1 and id = $2",
+            organisation_id,
+            endpoint_id,
+        )
+        if not enabled:
+            return None
+        moved = await connection.fetch(
+            """update webhook_outbox set state = 'pending', tries = 0, next_at = now()
+               where id in (select id from webhook_outbox
+                            where organisation_id = $1 and endpoint_id = $2 and state = 'dead' order by id limit $3)
+               returning 1""",
+            organisation_id,
+            endpoint_id,
+            limit,
+        )
+        subject, count = f"webhook:{endpoint_id}", len(moved)
+        await audit.record(connection, organisation_id, actor, "webhook.replay_dead", subject, messages=count)
+    return count, count == limit
 
 
 async def replay(db: Database, organisation_id: str, outbox_id: UUID, actor: str) -> bool | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from uuid import UUID
 
 import pytest
 
-from orchestrator.runs.state import Cancel
+from drivers.wire import Output
+from orchestrator.runs.state import Cancel, Reported
 from orchestrator.runs.webhooks import Again, Dead, Delivered
 from orchestrator.store import ids, webhooks
 from orchestrator.store.db import Database
@@ -60,6 +62,43 @@ async def test_a_change_enters_the_outbox_of_those_who_asked(db: Database) -> No
         (None, "run.updated", "queued"),
         (None, "run.ended", "cancelled"),
     }
+
+
+async def test_an_endpoint_is_told_single_statuses_and_outputs_if_it_asks(db: Database) -> None:
+    """run.running alone; run.output once for each node that made something; both in the statement of the change."""
+    team = await make_team(db)
+    running, output = await add(db, team, "run.running"), await add(db, team, "run.output")
+    book, run_id = ledger(db), await queue_run(db, team)
+    attempt, token = await place(book, team, run_id)
+    made = [Output("9", "text", data="a"), Output("9", "text", data="b"), Output("11", "text", data="c")]
+    for seq, status in enumerate(["started", "running", "uploading", "success"], 1):
+        outputs = made if status == "success" else []
+        await book.apply([Change(run_id, Reported(attempt, seq, status), token=token, outputs=outputs)])
+    found = sorted((item.endpoint_id, item.event_type, item.status) for item in await claim(db))
+    assert found == sorted(
+        [
+            (running.id, "run.running", "running"),
+            (output.id, "run.output:9", "success"),
+            (output.id, "run.output:11", "success"),
+        ]
+    )
+
+
+async def test_an_endpoints_dead_messages_are_sent_again_together(db: Database) -> None:
+    """Only its own, only the dead, as many as are allowed at once; a disabled endpoint's stay."""
+    team, other = await make_team(db), await make_team(db, "other")
+    mine, theirs = await add(db, team, "run.ended"), await add(db, team, "run.ended")
+    for _ in range(3):
+        run_id = await queue_run(db, team)
+        await ledger(db).apply([Change(run_id, Cancel("test"), team.organisation_id)])
+    await db.execute("update webhook_outbox set state = 'dead', tries = 10")
+    replay = partial(webhooks.replay_dead, db, team.organisation_id, UUID(mine.id), ACTOR)
+    assert await replay(2) == (2, True)
+    assert await replay(2) == (1, False)
+    assert [item.endpoint_id for item in await claim(db)] == [mine.id] * 3
+    await webhooks.disable_endpoint(db, team.organisation_id, UUID(theirs.id), ACTOR)
+    assert await webhooks.replay_dead(db, team.organisation_id, UUID(theirs.id), ACTOR, 2) is None
+    assert await webhooks.replay_dead(db, other.organisation_id, UUID(mine.id), ACTOR, 2) is None
 
 
 async def test_a_claim_knows_where_to_send_and_whose_secret_signs(db: Database) -> None:

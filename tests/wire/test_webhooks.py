@@ -23,6 +23,7 @@ from orchestrator.store import ids, webhooks
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 from tests.store.fleet_rows import Team, make_team, queue_run
+from tests.system import until
 from tests.wire.webhook_receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
@@ -376,6 +377,43 @@ async def test_deliveries_are_listed_and_replayed(api: httpx.AsyncClient, make: 
             await db.close()
     unknown = await api.post(f"/api/v1/webhooks/deliveries/{ids.new_id()}/replay")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "delivery_not_found")
+
+
+async def test_an_endpoint_is_changed_disabled_and_given_what_it_missed(
+    api: httpx.AsyncClient, make: Make, orchestrator: Any
+) -> None:
+    """Dead messages wait while it is disabled; enabled, one call sends them all, and every try is told."""
+    organisation = (await api.get("/api/v1/auth/me")).json()["organisation_id"]
+    async with receiving() as receiver:
+        hook = await make("https://example.com/elsewhere")
+        path = f"/api/v1/webhooks/{hook['id']}"
+        changed = await api.patch(path, json={"url": f"{receiver.url}/ok", "events": ["run.failed", "run.output"]})
+        assert (changed.json()["events"], changed.json()["url"]) == (["run.failed", "run.output"], f"{receiver.url}/ok")
+        assert (await api.get(path)).json() == changed.json()
+        receiver.secret = hook["secret"]
+        assert (await api.post(f"{path}/disable")).json()["disabled_reason"] == "disabled by hand"
+        db = await Database.open(orchestrator.database_url)
+        try:
+            messages = [(await dead_message(db, organisation, hook["id"]))[1] for _ in range(2)]
+        finally:
+            await db.close()
+        refused = await api.post(f"{path}/replay")
+        assert (refused.status_code, refused.json()["code"]) == (409, "webhook_disabled")
+        await api.post(f"{path}/enable")
+        answer = await api.post(f"{path}/replay")
+        assert (answer.status_code, answer.json()) == (202, {"replayed": 2, "more": False})
+
+        async def look() -> dict[str, Any]:
+            query = {"webhook_id": hook["id"], "state": "delivered"}
+            return (await api.get("/api/v1/webhooks/deliveries", params=query)).json()
+
+        seen = await until(look, lambda page: len(page["items"]) == 2)
+        assert {item["id"] for item in seen["items"]} == set(messages)
+        tries = (await api.get(f"/api/v1/webhooks/deliveries/{messages[0]}/tries")).json()["items"]
+        assert [(one["url"], one["response_code"]) for one in tries] == [(f"{receiver.url}/ok", 200)]
+    for wrong in ({"events": []}, {"events": ["run.eaten"]}, {"url": "http://169.254.169.254/"}, {"secret": "x"}):
+        assert (await api.patch(path, json=wrong)).status_code == 422
+    assert (await api.patch(f"/api/v1/webhooks/{ids.new_id()}", json={})).status_code == 404
 
 
 async def dead_message(db: Database, organisation: str, endpoint_id: str) -> tuple[str, str]:

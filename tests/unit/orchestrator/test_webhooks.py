@@ -55,6 +55,10 @@ def test_which_event_a_change_is(status: str) -> None:
     assert matches(["run.ended"], status) == ("run.ended" if ended else None)
     assert matches(["run.updated", "run.ended"], status) == ("run.ended" if ended else "run.updated")
     assert matches([], status) is None
+    assert matches(["run.running", "run.failed"], status) == (
+        f"run.{status}" if status in ("running", "failed") else None
+    )
+    assert matches([f"run.{status}", "run.updated"], status) == "run.updated"
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
@@ -120,6 +124,15 @@ def test_outputs_go_along_only_when_the_run_has_ended() -> None:
     assert (running.type, running.timestamp, running.data.outputs) == ("run.updated", NOW, None)
     assert ended.data.outputs is not None
     assert (ended.type, ended.data.outputs[0].node_id) == ("run.ended", "9")
+
+
+def test_a_message_about_an_output_holds_that_nodes_outputs_alone() -> None:
+    """run.output names its node behind a colon; the receiver sees the plain type and only what that node made."""
+    outputs = [RunOutput(node_id="9", kind="images"), RunOutput(node_id="10", kind="text", data="x")]
+    whole = msgspec.structs.replace(run("success"), outputs=outputs)
+    message = msgspec.json.decode(message_body("run.output:10", NOW, whole))
+    assert message["type"] == "run.output"
+    assert message["data"]["outputs"] == [{"node_id": "10", "kind": "text", "data": "x"}]
 
 
 def test_a_secret_is_derived_and_differs_by_subject_and_generation() -> None:
