@@ -1,13 +1,17 @@
-"""Runs as ComfyDeploy's clients ask for them: one with all its particulars, and what each of its nodes made."""
+"""What ComfyDeploy's clients ask for in ways of their own: a run's particulars, nodes' outputs, lists by offset."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, LiteralString
+from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
+from orchestrator.store import audit
 from orchestrator.store.db import Database
+from orchestrator.wire import InputSpec, Workflow
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -138,3 +142,82 @@ async def place_in_queue(db: Database, organisation_id: str, run_id: str) -> int
         organisation_id,
     )
     return None if found is None else int(found)
+
+
+async def workflows(db: Database, organisation_id: str, search: str, limit: int, offset: int) -> list[Workflow]:
+    """Workflows whose name contains the text, the last changed first."""
+    rows = await db.fetch(
+        """
+        select id::text, name, latest_version, created_at, updated_at from workflows
+        where organisation_id = $1 and deleted_at is null and not hidden
+          and ($2 = '' or position(lower($2) in lower(name)) > 0)
+        order by updated_at desc, id desc limit $3 offset $4
+        """,
+        organisation_id,
+        search,
+        limit,
+        offset,
+    )
+    return [Workflow(**dict(row)) for row in rows]
+
+
+async def place_of_version(db: Database, organisation_id: str, version_id: UUID) -> tuple[UUID, int] | None:
+    """The version's workflow and its number in it; None: the organisation has no such version."""
+    row = await db.fetchrow(
+        "select workflow_id, version from workflow_versions where id = $1 and organisation_id = $2",
+        version_id,
+        organisation_id,
+    )
+    return None if row is None else (row["workflow_id"], row["version"])
+
+
+async def inputs_of_version(db: Database, organisation_id: str, version_id: UUID) -> list[InputSpec]:
+    """What a run of the version takes."""
+    found = await db.fetchval(
+        "select requirements -> 'inputs' from workflow_versions where id = $1 and organisation_id = $2",
+        version_id,
+        organisation_id,
+    )
+    return msgspec.convert(found or [], list[InputSpec])
+
+
+async def move_machine(
+    db: Database, organisation_id: str, machine_id: UUID, endpoint: str, actor: str, *, private: bool | None
+) -> bool:
+    """Point a machine that is pushed to at another endpoint. False: the organisation has no such machine."""
+    async with db.transaction() as connection:
+        found = await connection.execute(
+            """
+            update machines set endpoint = $3, endpoint_private = coalesce($4, endpoint_private), updated_at = now()
+            where organisation_id = $1 and id = $2 and deleted_at is null and credential_hash is null
+            """,
+            organisation_id,
+            machine_id,
+            endpoint,
+            private,
+        )
+        if found == "UPDATE 0":
+            return False
+        await audit.record(
+            connection, organisation_id, actor, "machine.move", f"machine:{machine_id}", endpoint=endpoint
+        )
+    return True
+
+
+async def add_input(
+    db: Database, organisation_id: str, file_id: UUID, name: str, content_type: str, size: int, sha256: bytes
+) -> None:
+    """Note an input that is stored. Noting it again changes nothing."""
+    await db.execute(
+        """
+        insert into files (id, organisation_id, purpose, state, name, content_type, size, sha256, stored_at)
+        select $1, o.id, 'input', 'stored', $3, $4, $5, $6, now() from organisations o where o.id = $2
+        on conflict (id) do nothing
+        """,
+        file_id,
+        organisation_id,
+        name,
+        content_type,
+        size,
+        sha256,
+    )

@@ -6,7 +6,7 @@ from typing import Final
 
 from litestar import Router
 
-from orchestrator.dialects.comfydeploy import reporting, runs
+from orchestrator.dialects.comfydeploy import logins, machines, reporting, runs, streams, uploads, workflows
 from orchestrator.dialects.comfydeploy.problems import HANDLERS
 
 __all__ = ["routes"]
@@ -14,8 +14,17 @@ __all__ = ["routes"]
 routes: Final = [
     Router(
         "/api",
-        route_handlers=[*reporting.handlers, *runs.handlers],
+        route_handlers=[
+            *reporting.handlers,
+            *runs.handlers,
+            *workflows.handlers,
+            *machines.handlers,
+            *uploads.handlers,
+            *streams.handlers,
+            *logins.handlers,
+        ],
         exception_handlers=HANDLERS,
         include_in_schema=False,
-    )
+    ),
+    logins.pages,
 ]
