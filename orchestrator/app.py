@@ -26,6 +26,7 @@ from msgspec import Struct
 from orchestrator import dashboard, engine, first_admin
 from orchestrator.api import (
     agent,
+    audit,
     batches,
     deployments,
     grants,
@@ -33,6 +34,8 @@ from orchestrator.api import (
     health,
     keys,
     machines,
+    members,
+    organisation,
     problems,
     run_facts,
     runs,
@@ -56,6 +59,7 @@ from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
 from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
+from orchestrator.live.secret_values import SecretValues
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
 from orchestrator.store import idempotency
 from orchestrator.store import limits as rate_buckets
@@ -72,6 +76,9 @@ MODULES: Final = (
     schema,
     auth_api,
     keys,
+    members,
+    organisation,
+    audit,
     machines,
     workflows,
     versions,
@@ -185,6 +192,7 @@ def _loops(services: Services) -> list[Loop]:
     return [
         Loop("api key use", services.auth.flush, Bell(), poll_s=15.0),
         Loop("full rate buckets", partial(rate_buckets.sweep, services.db), Bell(), poll_s=60.0),
+        Loop("secrets of an older master key", SecretValues(services.db, services.vault).reseal, Bell(), poll_s=300.0),
         Loop("old idempotency keys", partial(idempotency.sweep, services.db), Bell(), poll_s=60.0),
     ]
 

@@ -30,7 +30,7 @@ from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_ke
 from orchestrator.errors import Forbidden, NotFound, TooMany, Unauthorized
 from orchestrator.limits import Limits
 from orchestrator.runs.access import RANK, Grant
-from orchestrator.store import keys, machines, users
+from orchestrator.store import keys, machines, members, users
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
 from orchestrator.wire import Role, Scope, Tokens
@@ -223,18 +223,31 @@ class Authenticator:
         while len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
 
-    def forget(self, *, key_id: str | None = None, session_id: str | None = None) -> None:
-        """Drop what is remembered of a key or a login, so that ending it takes effect here at once."""
+    def forget(self, *, key_id: str | None = None, session_id: str | None = None, user_id: str | None = None) -> None:
+        """Drop what is remembered of a key, a login or a user, so that a change takes effect here at once."""
+        wanted = {("key", key_id), ("session", session_id), ("user", user_id)}
         for name, (_, known) in list(self._remembered.items()):
-            if (key_id and known.key_id == key_id) or (session_id and known.session_id == session_id):
+            held = {("key", known.key_id), ("session", known.session_id), ("user", known.user_id)}
+            if any(value is not None for _, value in wanted & held):
                 self._remembered.pop(name, None)
+
+    async def check_password(self, principal: Principal, password: str, address: str) -> None:
+        """Whether the user who logged in knows their password. Raises Unauthorized, TooMany."""
+        known = await members.password_of(self._db, principal.user_id or "")
+        if known is None:
+            raise Unauthorized("the user is gone")
+        bucket = _login_bucket(known[0], address)
+        await self._limit(bucket, address)
+        if not await self.passwords.fits(password, known[1]):
+            raise Unauthorized("the password is wrong", code="bad_login")
+        await self.limits.logins.fill(bucket)
 
     async def login(
         self, email: str, password: str, organisation: str | None, address: str, user_agent: str = ""
     ) -> Tokens:
         """Open a login. Raises Unauthorized, TooMany."""
         email = email.strip().lower()
-        bucket = f"login:{digest(f'{email} {address}').hex()[:32]}"
+        bucket = _login_bucket(email, address)
         await self._limit(bucket, address)
         password_fits_us = len(password) <= LONGEST_PASSWORD and "\0" not in email
         account = await users.account(self._db, email, organisation) if password_fits_us else None
@@ -295,6 +308,15 @@ class Authenticator:
         if used:
             await keys.touch(self._db, used)
         return False
+
+
+def actor_of(principal: Principal) -> members.Actor:
+    """The principal as the one who changes something."""
+    return members.Actor(principal.organisation_id, principal.role, principal.actor, principal.user_id)
+
+
+def _login_bucket(email: str, address: str) -> str:
+    return f"login:{digest(f'{email} {address}').hex()[:32]}"
 
 
 def _principal_of(owner: keys.KeyOwner) -> Principal:

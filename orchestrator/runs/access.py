@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -52,13 +52,16 @@ def handed_on(
     )
 
 
-def why_member_stays(actor: Role, present: Role, wanted: Role | None, other_owners: int) -> str | None:
+Stays = Literal["owner_decides", "last_owner"]
+
+
+def why_member_stays(actor: Role, present: Role, wanted: Role | None, other_owners: int) -> Stays | None:
     """Why a member's role may not become `wanted` (None: removed) at the word of `actor`; None: it may.
 
     The last owner stays, and only an owner decides about owners.
     """
     if "owner" in (present, wanted) and actor != "owner":
-        return "only an owner decides who is one"
+        return "owner_decides"
     if present == "owner" and wanted != "owner" and other_owners == 0:
-        return "an organisation keeps at least one owner"
+        return "last_owner"
     return None

@@ -8,6 +8,7 @@ from orchestrator.wire.access import *
 from orchestrator.wire.base import *
 from orchestrator.wire.files import *
 from orchestrator.wire.machines import *
+from orchestrator.wire.members import *
 from orchestrator.wire.runs import *
 from orchestrator.wire.usage import *
 from orchestrator.wire.webhooks import *

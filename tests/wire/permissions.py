@@ -18,6 +18,7 @@ from msgspec import Struct
 from orchestrator.api.inventory import Entry, inventory
 from orchestrator.api.schema import document
 from orchestrator.app import create_app
+from orchestrator.auth import only_logins
 from orchestrator.config import Config
 from orchestrator.credentials import Claims, Signer
 from orchestrator.runs.access import RANK
@@ -30,6 +31,7 @@ PUBLIC: Final = {
     "POST /api/v1/auth/login": "asks for a password",
     "POST /api/v1/auth/refresh": "asks for a refresh token",
     "POST /api/v1/auth/logout": "asks for a refresh token",
+    "POST /api/v1/auth/accept-invitation": "asks for the one-time token of an invitation",
     "POST /api/v1/agent/enrol": "asks for a one-time token",
     "WS /api/v1/agent/link": "asks for an agent's credential",
     "POST /api/update-run": "asks for the token of an attempt",
@@ -55,6 +57,9 @@ FRAMEWORK: Final = "/api/v1/schema"
 
 ANY_CREDENTIAL: Final = {
     "GET /api/v1/auth/me": "tells a credential about itself",
+    "POST /api/v1/auth/password": "changes the caller's own",
+    "GET /api/v1/auth/sessions": "lists the caller's own",
+    "DELETE /api/v1/auth/sessions/{session_id}": "ends the caller's own",
 }
 """Routes that every valid credential may use, whatever its role and scopes."""
 
@@ -90,7 +95,7 @@ def expected(entry: Entry, credential: Credential) -> set[int] | None:
     """The statuses that may be answered; None: the credential is let in, so anything but 401 and 403."""
     if credential.role is None:
         return {303, 401} if is_page(entry) else {401}
-    if is_page(entry) and not credential.login:
+    if only_logins in entry.handler.resolve_guards() and not credential.login:
         return {403}
     if entry.role is not None and RANK[credential.role] < RANK[entry.role]:  # type: ignore[index]
         return {403}

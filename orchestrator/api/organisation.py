@@ -1,0 +1,149 @@
+"""The caller's organisation under /api/v1/organisation: its name, its node policy, its logins, its secrets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Router, delete, get, patch, put
+from litestar.params import Parameter
+
+from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.problems import documented
+from orchestrator.auth import Authenticator, Principal, actor_of, requires
+from orchestrator.errors import Conflict, Forbidden, NotFound
+from orchestrator.live.secret_values import SecretValues
+from orchestrator.runs.access import RANK
+from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.store import members, organisations
+from orchestrator.store.db import Database
+from orchestrator.vault import Vault
+from orchestrator.wire import Organisation, OrganisationUpdate, Page, SecretInfo, SecretSet, Session
+
+SecretName = Annotated[
+    str, Parameter(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description="Letters, digits, `_`, `.` and `-`.")
+]
+
+
+def _gone() -> NotFound:
+    return NotFound("the organisation is gone", code="organisation_not_found")
+
+
+@get(
+    operation_id="get_organisation",
+    summary="My organisation",
+    guards=[requires("playground", "organisation:read")],
+    responses=documented(403, 404),
+)
+async def get_organisation(principal: Principal, db: Database) -> Organisation:
+    """The organisation of the credential."""
+    found = await organisations.get(db, principal.organisation_id)
+    if found is None:
+        raise _gone()
+    return found
+
+
+@patch(
+    operation_id="update_organisation",
+    summary="Change my organisation",
+    guards=[requires("admin", "organisation:write")],
+    responses=documented(400, 403, 404),
+)
+async def update(data: OrganisationUpdate, principal: Principal, db: Database) -> Organisation:
+    """What is left out stays. A node policy holds for versions uploaded and runs started from now on."""
+    changed = await organisations.update(db, principal.organisation_id, data, principal.actor)
+    if changed is None:
+        raise _gone()
+    return changed
+
+
+@get(
+    "/sessions",
+    operation_id="list_sessions",
+    summary="Everybody's logins",
+    guards=[requires("admin", "members:read")],
+    responses=documented(400, 403),
+)
+async def list_sessions(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Session]:
+    """The open logins of all members, newest first."""
+    found = await members.sessions(db, principal.organisation_id, None, decode_cursor(cursor), limit + 1)
+    for session in found:
+        session.current = session.id == principal.session_id
+    return page_of(found, limit)
+
+
+@delete(
+    "/sessions/{session_id:uuid}",
+    status_code=204,
+    operation_id="end_session",
+    summary="End somebody's login",
+    guards=[requires("admin", "members:write")],
+    responses=documented(403, 404),
+)
+async def end_session(session_id: UUID, principal: Principal, db: Database, auth: Authenticator) -> None:
+    """At once here and within seconds on other replicas. Only an owner ends an owner's."""
+    owner = await members.owner_of_session(db, principal.organisation_id, session_id)
+    if owner is None:
+        raise NotFound(f"there is no login {session_id}", code="session_not_found")
+    if RANK[owner[1]] > RANK[principal.role]:
+        raise Forbidden(f"an {principal.role} cannot end the login of an {owner[1]}", code="owner_decides")
+    await members.end_session(db, actor_of(principal), session_id)
+    auth.forget(session_id=str(session_id))
+
+
+@get(
+    "/secrets",
+    operation_id="list_secrets",
+    summary="Names of secrets",
+    guards=[requires("developer", "organisation:read")],
+    responses=documented(403),
+)
+async def list_secrets(principal: Principal, db: Database) -> Page[SecretInfo]:
+    """By name, never with their values; all on one page."""
+    return Page(await organisations.secrets(db, principal.organisation_id))
+
+
+@put(
+    "/secrets/{name:str}",
+    operation_id="put_secret",
+    summary="Set a secret",
+    guards=[requires("admin", "organisation:write")],
+    responses=documented(400, 403, 409),
+)
+async def put_secret(name: SecretName, data: SecretSet, principal: Principal, db: Database, vault: Vault) -> SecretInfo:
+    """Kept encrypted; its value is never shown again."""
+    made = await SecretValues(db, vault).set(principal.organisation_id, name, data.value, principal.actor)
+    if made is None:
+        raise Conflict(f"an organisation keeps at most {organisations.MOST_SECRETS} secrets", code="too_many_secrets")
+    return made
+
+
+@delete(
+    "/secrets/{name:str}",
+    status_code=204,
+    operation_id="delete_secret",
+    summary="Forget a secret",
+    guards=[requires("admin", "organisation:write")],
+    responses=documented(403, 404),
+)
+async def delete_secret(name: SecretName, principal: Principal, db: Database) -> None:
+    """Its value is gone."""
+    if not await organisations.delete_secret(db, principal.organisation_id, name, principal.actor):
+        raise NotFound(f"there is no secret {name}", code="secret_not_found")
+
+
+routes = [
+    Router(
+        "/api/v1/organisation",
+        route_handlers=[
+            get_organisation,
+            update,
+            list_sessions,
+            end_session,
+            list_secrets,
+            put_secret,
+            delete_secret,
+        ],
+        tags=["organisation"],
+    )
+]

@@ -1,0 +1,152 @@
+"""An organisation itself, its node policy and its secrets (sealed before they come here)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.store import audit
+from orchestrator.store.db import Database
+from orchestrator.wire import NodePolicy, Organisation, OrganisationUpdate, SecretInfo
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+MOST_SECRETS = 500
+RESEALED = 100
+
+
+async def get(db: Database, organisation_id: str) -> Organisation | None:
+    """The organisation."""
+    row = await db.fetchrow(
+        "select id::text, name, slug, created_at, node_policy from organisations where id = $1", organisation_id
+    )
+    return _organisation(row) if row else None
+
+
+def _organisation(row: Record) -> Organisation:
+    return Organisation(**{**dict(row), "node_policy": msgspec.convert(row["node_policy"], NodePolicy)})
+
+
+async def policy_of(db: Database, organisation_id: str) -> NodePolicy:
+    """Which node classes it lets run."""
+    stored = await db.fetchval("select node_policy from organisations where id = $1", organisation_id)
+    return msgspec.convert(stored or {}, NodePolicy)
+
+
+async def update(db: Database, organisation_id: str, change: OrganisationUpdate, actor: str) -> Organisation | None:
+    """Change what is given."""
+    policy = None if change.node_policy is None else msgspec.to_builtins(change.node_policy)
+    async with db.transaction() as connection:
+        row = await connection.fetchrow(
+            """
+            update organisations set name = coalesce($2, name), node_policy = coalesce($3, node_policy)
+            where id = $1 returning id::text, name, slug, created_at, node_policy
+            """,
+            organisation_id,
+            change.name,
+            policy,
+        )
+        if row is None:
+            return None
+        changed = {key: value for key, value in (("name", change.name), ("node_policy", policy)) if value is not None}
+        subject = f"organisation:{organisation_id}"
+        await audit.record(connection, organisation_id, actor, "organisation.change", subject, **changed)
+    return _organisation(row)
+
+
+# Secrets
+
+
+class Sealed(Struct, frozen=True):
+    """A secret as it is stored; key: which master key sealed it."""
+
+    organisation_id: str
+    name: str
+    sealed: bytes
+    key: str
+
+
+async def secrets(db: Database, organisation_id: str) -> list[SecretInfo]:
+    """By name, without their values; there are never more than MOST_SECRETS."""
+    rows = await db.fetch(
+        "select name, created_by, created_at, updated_at from secrets where organisation_id = $1 order by name",
+        organisation_id,
+    )
+    return [SecretInfo(**dict(row)) for row in rows]
+
+
+async def set_secret(db: Database, secret: Sealed, actor: str) -> SecretInfo | None:
+    """Keep a secret in place of the one of that name; None: the organisation has too many."""
+    async with db.transaction() as connection:
+        await connection.execute("select from organisations where id = $1 for update", secret.organisation_id)
+        row = await connection.fetchrow(
+            """
+            insert into secrets (organisation_id, name, sealed, seal_key, created_by)
+            select $1, $2, $3, $4, $5
+            where (select count(*) from secrets where organisation_id = $1 and name <> $2) < $6
+            on conflict (organisation_id, name) do update
+              set sealed = excluded.sealed, seal_key = excluded.seal_key, created_by = excluded.created_by,
+                  updated_at = now()
+            returning name, created_by, created_at, updated_at
+            """,
+            secret.organisation_id,
+            secret.name,
+            secret.sealed,
+            secret.key,
+            actor,
+            MOST_SECRETS,
+        )
+        if row is None:
+            return None
+        await audit.record(connection, secret.organisation_id, actor, "secret.set", f"secret:{secret.name}")
+    return SecretInfo(**dict(row))
+
+
+async def delete_secret(db: Database, organisation_id: str, name: str, actor: str) -> bool:
+    """Forget a secret; False: there is none of that name."""
+    async with db.transaction() as connection:
+        done = await connection.execute(
+            "delete from secrets where organisation_id = $1 and name = $2", organisation_id, name
+        )
+        if done == "DELETE 0":
+            return False
+        await audit.record(connection, organisation_id, actor, "secret.delete", f"secret:{name}")
+    return True
+
+
+async def sealed_secret(db: Database, organisation_id: str, name: str) -> bytes | None:
+    """The secret as it is stored, for whoever may open it."""
+    stored: bytes | None = await db.fetchval(
+        "select sealed from secrets where organisation_id = $1 and name = $2", organisation_id, name
+    )
+    return stored
+
+
+async def sealed_otherwise(db: Database, key: str) -> list[Sealed]:
+    """Secrets of all organisations that another master key sealed, a bounded number of them."""
+    rows = await db.fetch(
+        """
+        select organisation_id::text, name, sealed, seal_key as key from secrets
+        where seal_key <> $1 order by organisation_id, name limit $2
+        """,
+        key,
+        RESEALED,
+    )
+    return [Sealed(**dict(row)) for row in rows]
+
+
+async def reseal(db: Database, old: Sealed, sealed: bytes, key: str) -> None:
+    """Exchange how a secret is sealed, unless it was set anew meanwhile."""
+    await db.execute(
+        """
+        update secrets set sealed = $4, seal_key = $5 where organisation_id = $1 and name = $2 and sealed = $3
+        """,
+        old.organisation_id,
+        old.name,
+        old.sealed,
+        sealed,
+        key,
+    )
