@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from litestar import Router, get, put
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
@@ -20,8 +20,10 @@ from orchestrator.wire import Quotas, QuotasUpdate, Usage, UsageReport
 MOST_DAYS: Final = 366
 DAYS: Final = 30
 
-From = Annotated[date | None, Parameter(query="from", description="The first day, in UTC; 30 days ago when left out.")]
-To = Annotated[date | None, Parameter(query="to", description="The last day, in UTC; today when left out.")]
+From = Annotated[
+    date | None, QueryParameter(name="from", description="The first day, in UTC; 30 days ago when left out.")
+]
+To = Annotated[date | None, QueryParameter(name="to", description="The last day, in UTC; today when left out.")]
 Sums = Annotated[store.By, Parameter(description="What a sum is made of.")]
 
 
