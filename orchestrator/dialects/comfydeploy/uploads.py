@@ -7,7 +7,7 @@ from uuid import UUID
 
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from msgspec import Struct
 
 from orchestrator.auth import PUBLIC, Principal, requires
@@ -54,7 +54,7 @@ async def upload_url(
     request: Asking,
     files: Files,
     config: Config,
-    image_type: Annotated[ImageType, Parameter(query="type")],
+    image_type: Annotated[ImageType, QueryParameter(name="type")],
     file_size: Annotated[int, Parameter(ge=1)],
 ) -> UploadUrl:
     """An address that takes one picture."""
@@ -111,7 +111,7 @@ async def upload(request: Asking, db: Database, files: Files, config: Config) ->
 
 @get("/view", guards=[requires("playground", "files:read")])
 async def view(
-    request: Asking, db: Database, files: Files, file_id: Annotated[UUID, Parameter(query="file")]
+    request: Asking, db: Database, files: Files, file_id: Annotated[UUID, QueryParameter(name="file")]
 ) -> Response[None]:
     """Leads to the file: an address that needs no credential, and expires."""
     found = await files.resolve(db, request.user.organisation_id, [str(file_id)])
