@@ -221,3 +221,49 @@ create trigger files_stored after insert or delete or update of state, size, sha
 
 insert into storage_deltas (organisation_id, bytes, files)
   select organisation_id, sum(size), count(*) from files where state = 'stored' group by organisation_id;
+
+
+create function note_machine_event(machine machines, kind text, detail jsonb) returns void language sql as $$
+  insert into machine_events (id, machine_id, organisation_id, kind, detail)
+  values (uuid7(), machine.id, machine.organisation_id, kind, detail);
+  delete from machine_events where machine_id = machine.id and id < (
+    select id from machine_events where machine_id = machine.id order by id desc offset 1000 limit 1);
+$$;
+
+create function note_machine() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'INSERT' then
+    perform note_machine_event(new, 'registered', '{}');
+    return null;
+  end if;
+  if new.state <> old.state then
+    perform note_machine_event(new, case new.state
+      when 'draining' then 'drained' when 'quarantined' then 'quarantined' when 'deleted' then 'deleted'
+      else case old.state when 'quarantined' then 'released' when 'draining' then 'undrained' else 'enrolled' end end,
+      jsonb_strip_nulls(jsonb_build_object('reason', new.quarantine_reason)));
+  elsif new.credential_hash is distinct from old.credential_hash then
+    perform note_machine_event(new, 'enrolled', '{}');
+  end if;
+  if (new.name, new.labels, new.policy) is distinct from (old.name, old.labels, old.policy) then
+    perform note_machine_event(new, 'changed', jsonb_build_object(
+      'name', new.name, 'labels', new.labels, 'policy', new.policy));
+  end if;
+  if new.slots <> old.slots or new.inventory is distinct from old.inventory then
+    perform note_machine_event(new, 'inventory_changed', jsonb_build_object('slots', new.slots,
+      'node_classes', jsonb_array_length(coalesce(new.inventory -> 'node_classes', '[]')),
+      'models', jsonb_array_length(coalesce(new.inventory -> 'models', '[]'))));
+  end if;
+  return null;
+end $$;
+create trigger machines_noted after insert or update on machines for each row execute function note_machine();
+
+create function note_machine_connection() returns trigger language plpgsql as $$
+begin
+  perform note_machine_event(m, case when new.connected then 'connected' else 'disconnected' end, '{}')
+    from machines m where m.id = new.machine_id;
+  return null;
+end $$;
+create trigger machine_beats_first after insert on machine_beats
+  for each row when (new.connected) execute function note_machine_connection();
+create trigger machine_beats_noted after update on machine_beats
+  for each row when (new.connected is distinct from old.connected) execute function note_machine_connection();
