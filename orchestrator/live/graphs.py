@@ -37,6 +37,7 @@ class Sending(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     extra: dict[str, Any] = {}
     once: Once | None = None
+    priority: int = 0
     webhook_url: str | None = None
     webhook_shape: str | None = None
 
@@ -71,6 +72,7 @@ async def send(parts: Parts, principal: Principal, sending: Sending) -> Begun:
         created_by=principal.user_id,
         inputs=values,
         once=sending.once,
+        priority=sending.priority,
         webhook_url=sending.webhook_url,
         webhook_shape=sending.webhook_shape,
     )
