@@ -383,13 +383,17 @@ class Authenticate(ASGIMiddleware):
         await next_app(scope, receive, send)
 
     async def _principal(self, scope: Connection, authenticator: Authenticator) -> Principal | None:
+        finder = scope["route_handler"].opt.get("principal_by")
+        if finder is not None:
+            found: Principal | None = await finder(scope, authenticator)
+            return found
         bearer, cookie = _credentials(scope)
         if bearer is not None:
             return await authenticator.by_bearer(bearer)
         if cookie is None:
             return None
         principal = await authenticator.by_cookie(cookie)
-        if principal is not None and _is_cross_site(scope):
+        if principal is not None and is_cross_site(scope):
             raise Forbidden("a page of another site may not act with this cookie", code="cross_site")
         return principal
 
@@ -443,7 +447,7 @@ def _cookie(header: str) -> str | None:
     return morsel.value if morsel else None
 
 
-def _is_cross_site(scope: Connection) -> bool:
+def is_cross_site(scope: Connection) -> bool:
     """Whether a browser sent this for a page of another origin: a change, or a WebSocket, with our cookie."""
     if scope["type"] == ScopeType.HTTP and scope["method"] in _SAFE_METHODS:
         return False
