@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from orchestrator.auth import Passwords, Principal, _credentials, _is_cross_site, _note_trace, cookie_is_secure
+from orchestrator.auth import Passwords, Principal, _credentials, _note_trace, cookie_is_secure, is_cross_site
 from orchestrator.config import Config
 
 
@@ -58,7 +58,7 @@ def test_credentials_are_read_from_either_header() -> None:
 )
 def test_a_page_of_another_site_may_not_act_with_the_cookie(scope: Any, cross: bool) -> None:
     """Changes and sockets are refused; reading is left to SameSite."""
-    assert _is_cross_site(scope) is cross
+    assert is_cross_site(scope) is cross
 
 
 @pytest.mark.parametrize(
