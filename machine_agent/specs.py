@@ -16,7 +16,9 @@ from drivers.wire import NodeSpec, NodeSpecs, Widget
 _VALUES: Final = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 _CONTROLLED: Final = ("seed", "noise_seed")
 _CONTROL: Final = "control_after_generate"
-_UPLOADS: Final = ("image_upload", "animated_image_upload", "video_upload", "audio_upload", "file_upload")
+_UPLOADS: Final = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
+_BUTTONS: Final[dict[str, int]] = {"WEBCAM": 0, "AUDIO_RECORD": 0, "LOAD_3D": 3, "LOAD_3D_ANIMATION": 3}
+"""Kinds that the editor has a widget of its own for -> how many buttons it puts before it."""
 _PACKS: Final = "custom_nodes."
 _LONGEST_DEFAULT: Final = 2_000
 
@@ -34,29 +36,41 @@ def name_of(specs: NodeSpecs) -> str:
 def _spec(info: Mapping[str, Any]) -> NodeSpec:
     module = str(info.get("python_module") or "")
     pack = module.removeprefix(_PACKS) if module.startswith(_PACKS) else ""
-    return NodeSpec([widget for name, given in _inputs(info) for widget in _widgets(name, given)], pack)
+    required, optional = _inputs(info, "required"), _inputs(info, "optional")
+    uploads = any(_options(given).get(upload) for _, given in required for upload in _UPLOADS)
+    button = [Widget("upload", None, sent=False)] if uploads else []
+    return NodeSpec([*_shown(required), *button, *_shown(optional)], pack)
 
 
-def _inputs(info: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Names and declarations, required before optional, each in the order that the class gives."""
-    groups, orders = _object(info.get("input")), _object(info.get("input_order"))
-    for group in ("required", "optional"):
-        declared, order = _object(groups.get(group)), orders.get(group)
-        for name in order if isinstance(order, list) else declared:
-            given = declared.get(name)
-            if isinstance(given, list) and given:
-                yield name, given
+def _inputs(info: Mapping[str, Any], group: str) -> list[tuple[str, list[Any]]]:
+    """Names and declarations of required or optional inputs, in the order that the class gives."""
+    declared, order = _object(_object(info.get("input")).get(group)), _object(info.get("input_order")).get(group)
+    named = [(name, declared.get(name)) for name in (order if isinstance(order, list) else declared)]
+    return [(name, given) for name, given in named if isinstance(given, list) and given]
+
+
+def _shown(inputs: list[tuple[str, list[Any]]]) -> Iterator[Widget]:
+    for name, given in inputs:
+        yield from _widgets(name, given)
+
+
+def _options(given: list[Any]) -> Mapping[str, Any]:
+    return _object(given[1]) if len(given) > 1 else {}
 
 
 def _widgets(name: str, given: list[Any]) -> Iterator[Widget]:
-    kind, options = given[0], _object(given[1]) if len(given) > 1 else {}
-    if not (isinstance(kind, list) or kind in _VALUES or kind == "COMBO") or options.get("forceInput"):
+    kind, options = given[0], _options(given)
+    known = isinstance(kind, list) or kind in _VALUES or kind in _BUTTONS or kind == "COMBO"
+    if not known or options.get("forceInput"):
         return
+    for _ in range(_BUTTONS.get(kind, 0) if isinstance(kind, str) else 0):
+        yield Widget("button", None, sent=False)
     yield Widget(name, _default(kind, options))
     if options.get(_CONTROL) or (kind == "INT" and name in _CONTROLLED and options.get(_CONTROL) is None):
         yield Widget(_CONTROL, "fixed", sent=False)
-    if any(options.get(upload) for upload in _UPLOADS):
-        yield Widget("upload", None, sent=False)
+    if _object(options.get("remote")).get("refresh_button"):
+        yield Widget("refresh automatically", None, sent=False)
+        yield Widget("refresh", None, sent=False)
 
 
 def _default(kind: Any, options: Mapping[str, Any]) -> Any:

@@ -9,12 +9,12 @@ from litestar import Router, delete, get, post
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
-from orchestrator.errors import Invalid, NotFound
+from orchestrator.errors import NotFound
+from orchestrator.live.uploading import checked
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.runs.requirements import check_graph, requirements_of
 from orchestrator.store import workflows
 from orchestrator.store.db import Database
-from orchestrator.store.workflows import Author, NewVersion
+from orchestrator.store.workflows import Author
 from orchestrator.wire import Page, Version, VersionCreate, Workflow, WorkflowCreate
 
 
@@ -26,15 +26,6 @@ def _author(principal: Principal) -> Author:
     return Author(principal.organisation_id, principal.user_id, principal.actor)
 
 
-def _checked(graphs: VersionCreate) -> NewVersion:
-    errors = check_graph(graphs.api_graph)
-    if errors:
-        code = errors[0].code if len({error.code for error in errors}) == 1 else "bad_graph"
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise Invalid(f"{errors[0].path}: {errors[0].message}{more}", code=code, errors=errors)
-    return NewVersion(graphs, requirements_of(graphs.api_graph, graphs.ui_graph, graphs.snapshot))
-
-
 @post(
     guards=[requires("developer", "workflows:write")],
     operation_id="create_workflow",
@@ -42,10 +33,13 @@ def _checked(graphs: VersionCreate) -> NewVersion:
     responses=documented(400, 403, 413),
 )
 async def create(data: WorkflowCreate, principal: Principal, db: Database) -> Workflow:
-    """With an api_graph, version 1 is made at once; both stand or neither does."""
+    """With a graph, version 1 is made at once; both stand or neither does."""
     first = None
-    if data.api_graph is not None:
-        first = _checked(VersionCreate(data.api_graph, data.ui_graph, data.snapshot, data.comment))
+    if data.api_graph is not None or data.ui_graph is not None:
+        graphs = VersionCreate(
+            api_graph=data.api_graph, ui_graph=data.ui_graph, snapshot=data.snapshot, comment=data.comment
+        )
+        first = await checked(db, principal.organisation_id, graphs)
     return await workflows.create(db, _author(principal), data.name, first)
 
 
@@ -102,7 +96,8 @@ async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database)
 )
 async def create_version(workflow_id: UUID, data: VersionCreate, principal: Principal, db: Database) -> Version:
     """The next number, never used twice. The answer says what the version takes and what a machine must have."""
-    made = await workflows.add_version(db, _author(principal), workflow_id, _checked(data))
+    new = await checked(db, principal.organisation_id, data)
+    made = await workflows.add_version(db, _author(principal), workflow_id, new)
     if made is None:
         raise _absent(workflow_id)
     return made

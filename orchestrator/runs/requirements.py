@@ -23,8 +23,8 @@ DEEPEST_VALUE: Final = 100
 EXTERNAL: Final = "ComfyUIDeployExternal"
 
 _UI_REMEDY: Final = (
-    "this is the editor's graph (it has a `nodes` list): export it in the API format and send that as api_graph; "
-    "the editor's graph may go along as ui_graph"
+    "this is the editor's graph (it has a `nodes` list): send it as ui_graph and leave api_graph out to have it "
+    "converted, or export it in the API format"
 )
 
 # class -> its input that names a model file -> ComfyUI's folder of such files

@@ -11,7 +11,7 @@ from orchestrator.wire.base import Environment, Label, MachineState, Name, Reque
 
 
 class WorkflowCreate(Request):
-    """Body of POST /workflows. With api_graph, version 1 is made at once."""
+    """Body of POST /workflows. With api_graph or ui_graph, version 1 is made at once."""
 
     name: Name
     api_graph: dict[str, Any] | None = None
@@ -21,9 +21,12 @@ class WorkflowCreate(Request):
 
 
 class VersionCreate(Request):
-    """Body of POST /workflows/{id}/versions. api_graph is ComfyUI's API format; ui_graph the editor's."""
+    """Body of POST /workflows/{id}/versions. api_graph is ComfyUI's API format; ui_graph the editor's.
 
-    api_graph: dict[str, Any]
+    Without api_graph it is made from ui_graph.
+    """
+
+    api_graph: dict[str, Any] | None = None
     ui_graph: Any = None
     snapshot: Any = None
     comment: Annotated[str, Meta(max_length=2000)] = ""

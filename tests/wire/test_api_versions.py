@@ -112,3 +112,34 @@ async def test_a_run_that_nobody_can_ever_run_is_refused(api, orchestrator):
     taken = await api.post("/api/v1/runs", json={**body, "version_id": fresh["id"]})
     assert taken.status_code == 202
     await api.post(f"/api/v1/runs/{taken.json()['id']}/cancel")
+
+
+async def test_an_editors_graph_is_converted_when_it_comes_alone(api, orchestrator):
+    """By what a machine told of the class; until one has, the node is named, and nothing is stored."""
+    node = f"Node{uuid4().hex}"
+    ui_graph = {
+        "nodes": [
+            {"id": 4, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 1}], "outputs": [{"type": "*"}]},
+            {"id": 5, "type": node, "widgets_values": [7, "randomize", 3], "outputs": [{"type": "IMAGE"}]},
+            {"id": 6, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 2}]},
+        ],
+        "links": [[1, 5, 0, 4, 0, "IMAGE"], [2, 4, 0, 6, 0, "IMAGE"]],
+    }
+    body = {"name": f"w {uuid4()}", "ui_graph": ui_graph}
+    refused = await api.post("/api/v1/workflows", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_class")
+    assert [error["path"] for error in refused.json()["errors"]] == ["ui_graph.nodes.5"]
+    specs = {node: NodeSpec([Widget("seed", 0), Widget("control_after_generate", "fixed", False), Widget("size", 1)])}
+    machine = await register(api)
+    async with connected(orchestrator.url, machine, Inventory(node_classes=[node]), specs):
+        async with asyncio.timeout(PATIENCE_S):
+            while (made := await api.post("/api/v1/workflows", json=body)).status_code != 201:
+                await asyncio.sleep(0.05)
+    whole = (await api.get(f"/api/v1/workflows/{made.json()['id']}/versions/1")).json()
+    assert whole["api_graph"] == {
+        "5": {"class_type": node, "inputs": {"seed": 7, "size": 3}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0]}},
+    }
+    assert whole["ui_graph"] == ui_graph
+    neither = await api.post(f"/api/v1/workflows/{made.json()['id']}/versions", json={"comment": "nothing"})
+    assert (neither.status_code, neither.json()["errors"][0]["path"]) == (422, "api_graph")

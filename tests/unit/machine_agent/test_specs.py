@@ -7,7 +7,7 @@ from machine_agent.specs import name_of, specs_of
 
 
 def test_widgets_come_in_the_editors_order_with_what_it_adds():
-    """Required before optional, by input_order where given; a seed brings its control, a picture its button."""
+    """Required before optional, by input_order where given; a seed brings its control, a picture a button at the end."""
     info = {
         "input": {
             "required": {
@@ -15,16 +15,16 @@ def test_widgets_come_in_the_editors_order_with_what_it_adds():
                 "model": ["MODEL"],
                 "seed": ["INT", {"default": 3}],
                 "name": [["a", "b"], {}],
+                "image": [["x.png"], {"image_upload": True}],
                 "wired": ["INT", {"forceInput": True}],
             },
             "optional": {
-                "image": [["x.png"], {"image_upload": True}],
                 "pick": ["COMBO", {"options": ["u", "v"], "default": "v"}],
                 "text": ["STRING", {"multiline": True}],
                 "on": ["BOOLEAN", {}],
             },
         },
-        "input_order": {"required": ["model", "seed", "cfg", "name", "wired"]},
+        "input_order": {"required": ["model", "seed", "cfg", "image", "name", "wired"]},
         "python_module": "custom_nodes.some-pack",
     }
     assert specs_of({"N": info}) == {
@@ -33,8 +33,8 @@ def test_widgets_come_in_the_editors_order_with_what_it_adds():
                 Widget("seed", 3),
                 Widget("control_after_generate", "fixed", sent=False),
                 Widget("cfg", 8.0),
-                Widget("name", "a"),
                 Widget("image", "x.png"),
+                Widget("name", "a"),
                 Widget("upload", None, sent=False),
                 Widget("pick", "v"),
                 Widget("text", ""),
