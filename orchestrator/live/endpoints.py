@@ -11,6 +11,8 @@ def check_endpoint(url: str, *, private: bool, principal: Principal) -> None:
     """Raise Invalid for a URL that may not be reached, Forbidden when this caller may not allow private addresses."""
     if private and not principal.may("admin"):
         raise Forbidden("only an administrator lets a machine lie at a private address (endpoint_private)")
+    if not url.lower().startswith(("http://", "https://")):
+        raise Invalid("endpoint is no URL", errors=[FieldError("endpoint", "must be an http or https URL")])
     try:
         egress.check_url(url, allow_private=private)
     except egress.Refused as error:

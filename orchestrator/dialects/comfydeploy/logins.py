@@ -187,7 +187,7 @@ async def collect_second(request_id: str, db: Database, auth: Authenticator) -> 
     return Response(await _collected(db, auth, found), headers={"Cache-Control": "no-store"})
 
 
-@post("/platform/comfyui/auth-request", status_code=200, guards=[requires("developer"), only_logins])
+@post("/platform/comfyui/auth-request", status_code=200, guards=[requires("developer", "keys:write"), only_logins])
 async def grant_by_api(data: GrantRequest, request: Asking, db: Database) -> dict[str, str]:
     """Grant a request, for a page of one's own. A session's cookie works from our own origin only."""
     await _grant(db, request.user, data.request_id)
@@ -223,7 +223,7 @@ async def grant_page(request_id: str, request: Asking, principal: Principal | No
 @post(
     ["/auth-request/{request_id:str}", "/auth/request/{request_id:str}"],
     status_code=200,
-    guards=[requires("developer"), only_logins],
+    guards=[requires("developer", "keys:write"), only_logins],
 )
 async def grant_by_page(request_id: str, request: Asking, db: Database, config: Config) -> Template:
     """The button. A form of another site is refused before this: the cookie works from our own origin only."""
