@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.errors import Invalid
+from orchestrator.live.policing import refuse_forbidden
 from orchestrator.runs.compatibility import Candidate, Holdings, compare, eligible, holdings_of, judge, refusal, summary
 from orchestrator.runs.requirements import Requirements
 from orchestrator.store import inventories
@@ -35,12 +36,16 @@ class Abilities:
     async def require(
         self, lane: int, organisation_id: str, version_id: str, pool: Mapping[str, str], pinned: str | None
     ) -> None:
-        """Raise Invalid (no_machine_can_run) when none of the machines that the lane's runs may go to can run them."""
+        """Raise Invalid (no_machine_can_run) when none of the machines that the lane's runs may go to can run them.
+
+        And (node_forbidden) when the organisation's policy does not let them run.
+        """
         now = asyncio.get_running_loop().time()
         if self._good_until.get(lane, 0.0) > now:
             return
         needs = await inventories.requirements(self._db, organisation_id, version_id)
         if needs is not None:
+            await refuse_forbidden(self._db, organisation_id, needs.node_classes)
             machines = eligible(await self._candidates(organisation_id), pool, pinned)
             judged = [judge(needs, machine, needs.node_packs) for machine in machines]
             errors = refusal(judged)

@@ -227,6 +227,24 @@ async def test_an_organisation_is_renamed_and_keeps_its_policy(api):
     await api.patch("/api/v1/organisation", json={"node_policy": {}})
 
 
+async def test_a_policy_holds_for_versions_and_for_runs(api):
+    """A graph with a denied class is not taken; a version taken before it does not run; lifted, both do again."""
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    made = (await api.post("/api/v1/workflows", json={"name": "before", "api_graph": graph})).json()
+    await api.patch("/api/v1/organisation", json={"node_policy": {"deny": ["Empty*"]}})
+    upload = await api.post("/api/v1/workflows", json={"name": "after", "api_graph": graph})
+    run = await api.post("/api/v1/runs", json={"version_id": made["version"]["id"]})
+    await api.patch("/api/v1/organisation", json={"node_policy": {}})
+    for refused in (upload, run):
+        assert (refused.status_code, refused.json()["code"]) == (422, "node_forbidden")
+        assert [error["path"] for error in refused.json()["errors"]] == ["nodes.EmptyImage"]
+    assert (await api.post("/api/v1/workflows", json={"name": "after", "api_graph": graph})).status_code == 201
+    assert (await api.post("/api/v1/runs", json={"version_id": made["version"]["id"]})).status_code == 202
+
+
 async def test_a_secret_is_kept_sealed_and_never_shown(api, orchestrator):
     """Set twice, listed without its value, encrypted in the database, gone when deleted."""
     path = "/api/v1/organisation/secrets/HF_TOKEN"
