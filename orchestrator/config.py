@@ -43,6 +43,7 @@ class Config(Struct, frozen=True, kw_only=True):
     refresh_token_s: int = 30 * 86400
     max_body: int = 10 * 1024 * 1024
     max_upload: int = 512 * 1024 * 1024
+    quarantine_after: int = 10  # runs in a row that fail by a machine's own fault and take it out of use; 0: never
     webhook_private: bool = False  # may webhooks reach private addresses (tests, LAN)
     webhook_timeout_s: float = 15.0
     rate_limit: float = 200.0  # requests a second of a key, a user, or an address without a credential; 0: no limit

@@ -18,6 +18,7 @@ from orchestrator import wire
 from orchestrator.config import Config
 from orchestrator.dialects.comfydeploy.webhooks import webhook_body
 from orchestrator.files import Files
+from orchestrator.live.care import Care
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
 from orchestrator.live.pushing import Pushing
@@ -67,6 +68,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
 
     def told(changes: list[Changed], to_tell: bool) -> None:
         fleet.told(changes)
+        care.told(changes)
         for changed in changes:
             _publish(hub, changed)
         if any(changed.state.status == "not-started" for changed in changes):
@@ -74,6 +76,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         if to_tell:
             notify_bell.ring()
 
+    care = Care(db, config.quarantine_after, fleet.look)
     ledger = Ledger(db, told)
     fleet.ledger = ledger
 
@@ -120,6 +123,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         Loop("fleet", fleet.tick, machine_bell, config.poll_s),
         Loop("silent attempts", reports.tick, Bell(), min(SILENT_S, config.poll_s)),
         Loop("pushed machines", pushing.tick, Bell(), config.poll_s),
+        Loop("care", care.tick, Bell(), config.poll_s),
         Loop("notify", notify.tick, notify_bell, config.poll_s),
     ]
     return Engine(

@@ -16,7 +16,7 @@ from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
-from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
 from orchestrator.live.endpoints import check_endpoint
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.store import machines
@@ -70,10 +70,11 @@ async def list_machines(principal: Principal, db: Database, cursor: Cursor = Non
 )
 async def get_machine(machine_id: UUID, principal: Principal, db: Database) -> Machine:
     """One machine with the inventory its agent reported."""
-    return await _shown(db, principal, machine_id)
+    return await shown_machine(db, principal, machine_id)
 
 
-async def _shown(db: Database, principal: Principal, machine_id: UUID) -> Machine:
+async def shown_machine(db: Database, principal: Principal, machine_id: UUID) -> Machine:
+    """The machine. Raises NotFound."""
     machine = await machines.get(db, principal.organisation_id, machine_id)
     if machine is None:
         raise _absent(machine_id)
@@ -94,11 +95,11 @@ async def update(
     db: Database,
     on_machine_changed: Callable[[str], None],
 ) -> Machine:
-    """Change its name or labels; what is left out stays."""
+    """Change its name, labels or policy; what is left out stays. What it works on goes on."""
     if not await machines.update(db, principal.organisation_id, machine_id, data, principal.actor):
         raise _absent(machine_id)
     on_machine_changed(str(machine_id))
-    return await _shown(db, principal, machine_id)
+    return await shown_machine(db, principal, machine_id)
 
 
 @post(
@@ -125,9 +126,10 @@ async def _drain(
     machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None], *, on: bool
 ) -> Machine:
     if not await machines.set_draining(db, principal.organisation_id, machine_id, on=on, actor=principal.actor):
-        raise _absent(machine_id)
+        machine = await shown_machine(db, principal, machine_id)
+        raise Conflict(f"the machine is {machine.state}: release it first", code="machine_quarantined")
     on_machine_changed(str(machine_id))
-    return await _shown(db, principal, machine_id)
+    return await shown_machine(db, principal, machine_id)
 
 
 @post(
@@ -136,7 +138,7 @@ async def _drain(
     guards=[requires("developer", "machines:write")],
     operation_id="drain_machine",
     summary="Let it finish, give it nothing more",
-    responses=documented(403, 404),
+    responses=documented(403, 404, 409),
 )
 async def drain(
     machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None]
@@ -151,7 +153,7 @@ async def drain(
     guards=[requires("developer", "machines:write")],
     operation_id="undrain_machine",
     summary="Give it runs again",
-    responses=documented(403, 404),
+    responses=documented(403, 404, 409),
 )
 async def undrain(
     machine_id: UUID, principal: Principal, db: Database, on_machine_changed: Callable[[str], None]

@@ -147,7 +147,7 @@ def light(machine: MachineRow) -> str:
         return "idle"
     if not machine.connected:
         return "bad"
-    return "warn" if machine.state == "draining" else "ready"
+    return "bad" if machine.state == "quarantined" else "warn" if machine.state == "draining" else "ready"
 
 
 def light_word(machine: MachineRow) -> str:
@@ -155,7 +155,7 @@ def light_word(machine: MachineRow) -> str:
     if machine.state == "pending":
         return "waits for its agent"
     if not machine.connected:
-        return "offline, draining" if machine.state == "draining" else "offline"
+        return f"offline, {machine.state}" if machine.state in ("draining", "quarantined") else "offline"
     return machine.state
 
 

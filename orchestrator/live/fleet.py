@@ -123,6 +123,12 @@ class Link:
         held = self.held.get(attempt_id)
         return self._let_go.get(attempt_id) if held is None else held[0]
 
+    @property
+    def versions(self) -> frozenset[str] | None:
+        """The only versions that its policy admits; None: any."""
+        admitted = self.machine.policy.get("version_ids")
+        return None if admitted is None else frozenset(admitted)
+
     def note_placed(self, version_id: str) -> None:
         """The version's models will be warm here."""
         self.warm[version_id] = None
@@ -144,7 +150,8 @@ class Link:
             name=self.machine.name,
             free=max(0, self.slots - len(self.held)),
             slots=self.slots,
-            ready=self.machine.state == "ready",
+            ready=self.machine.takes_runs,
+            versions=self.versions,
             labels=self.machine.labels,
             node_classes=self.node_classes,
             models=self.models,
@@ -188,6 +195,12 @@ class Fleet:
             link.note_placed(version_id)
             self._holders[attempt_id] = link
 
+    def longest_run_s(self, machine_id: MachineId) -> int | None:
+        """How long its policy lets an attempt take; None: as long as the run allows."""
+        link = self._links.get(machine_id)
+        found: int | None = None if link is None else link.machine.policy.get("max_run_s")
+        return found
+
     def release(self, attempt_id: AttemptId) -> None:
         """The attempt takes no slot any more."""
         link = self._holders.pop(attempt_id, None)
@@ -230,7 +243,7 @@ class Fleet:
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s, logs=True))
         await self._ask_for_specs(link, hello.inventory)
-        link.send(Drain(machine.state == "draining"))  # either way: it may have changed while the agent was away
+        link.send(Drain(not machine.takes_runs))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
         self._changed(True)
         return link
@@ -411,7 +424,7 @@ class Fleet:
             if row is None:
                 self._drop(link)
             elif row != link.machine:
-                if (row.state == "draining") != (link.machine.state == "draining"):
-                    link.send(Drain(row.state == "draining"))
+                if row.takes_runs != link.machine.takes_runs:
+                    link.send(Drain(not row.takes_runs))
                 link.machine = row
                 self._changed(True)

@@ -170,7 +170,7 @@ class Dispatch:
             number=head.attempts + 1,
             token=attempt.token,
             workflow=graph,
-            timeout_s=head.timeout_s,
+            timeout_s=min(head.timeout_s, self._fleet.longest_run_s(attempt.placement.machine_id) or head.timeout_s),
             files=needed,
             ui_graph=facts.ui_graph,
         )

@@ -35,7 +35,10 @@ class Demand(Struct, frozen=True):
 
 
 class MachineView(Struct):
-    """A machine as the scheduler sees it. free is used up by placements; speeds are execute times in ms by version."""
+    """A machine as the scheduler sees it. free is used up by placements; speeds are execute times in ms by version.
+
+    versions: the only ones that it may be given; None: any.
+    """
 
     id: MachineId
     organisation_id: str
@@ -47,6 +50,7 @@ class MachineView(Struct):
     node_classes: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     hashes: Mapping[str, frozenset[str]] = {}
+    versions: frozenset[str] | None = None
     warm: frozenset[str] = frozenset()
     speeds: Mapping[str, float] = {}
 
@@ -104,7 +108,9 @@ def why_unfit(demand: Demand, machine: MachineView) -> str | None:
     if demand.pinned is not None and machine.id != demand.pinned:
         return "is not the machine the deployment is pinned to"
     if not machine.ready:
-        return "is not taking runs (draining, disconnected or not yet enrolled)"
+        return "is not taking runs (draining, quarantined, disconnected or not yet enrolled)"
+    if machine.versions is not None and demand.version_id not in machine.versions:
+        return "is kept for other versions by its policy"
     for key, value in demand.pool:
         if machine.labels.get(key) != value:
             return f"lacks the label {key}={value}"

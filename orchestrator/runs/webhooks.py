@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec import Struct

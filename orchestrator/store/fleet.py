@@ -6,6 +6,7 @@ All times are the database's. It knows no socket and no rule of a run's life.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from asyncpg import Record
 from msgspec import Struct
@@ -37,6 +38,12 @@ class LiveMachine(Struct, frozen=True):
     name: str
     state: str
     labels: dict[str, str]
+    policy: dict[str, Any] = {}
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it may be given any."""
+        return self.state == "ready"
 
 
 async def beat(db: Database, used: dict[MachineId, int], lease_s: float, *, connected: bool = True) -> None:
@@ -60,12 +67,13 @@ async def beat(db: Database, used: dict[MachineId, int], lease_s: float, *, conn
 async def live(db: Database, machine_ids: list[MachineId]) -> dict[MachineId, LiveMachine]:
     """Name, state and labels of machines that are not deleted."""
     rows = await db.fetch(
-        "select id, name, state, labels from machines where id = any($1::uuid[]) and deleted_at is null", machine_ids
+        "select id, name, state, labels, policy from machines where id = any($1::uuid[]) and deleted_at is null",
+        machine_ids,
     )
-    return {
-        MachineId(str(row["id"])): LiveMachine(MachineId(str(row["id"])), row["name"], row["state"], row["labels"])
-        for row in rows
-    }
+    found = [
+        LiveMachine(MachineId(str(row["id"])), row["name"], row["state"], row["labels"], row["policy"]) for row in rows
+    ]
+    return {machine.id: machine for machine in found}
 
 
 def _open(row: Record) -> OpenAttempt:

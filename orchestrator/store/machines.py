@@ -104,13 +104,15 @@ async def update(db: Database, organisation_id: str, machine_id: UUID, change: M
         async with db.transaction() as connection:
             found = await connection.execute(
                 """
-                update machines set name = coalesce($3, name), labels = coalesce($4, labels), updated_at = now()
+                update machines set name = coalesce($3, name), labels = coalesce($4, labels),
+                  policy = coalesce($5, policy), updated_at = now()
                 where organisation_id = $1 and id = $2 and deleted_at is null
                 """,
                 organisation_id,
                 machine_id,
                 change.name,
                 change.labels,
+                None if change.policy is None else msgspec.to_builtins(change.policy),
             )
             if found == "UPDATE 0":
                 return False
@@ -122,14 +124,17 @@ async def update(db: Database, organisation_id: str, machine_id: UUID, change: M
 
 
 async def set_draining(db: Database, organisation_id: str, machine_id: UUID, *, on: bool, actor: str) -> bool:
-    """Drain or undrain; a machine that never enrolled goes back to pending. False: there is no such machine."""
+    """Drain or undrain; a machine that never enrolled goes back to pending.
+
+    False: there is no such machine, or it is quarantined.
+    """
     async with db.transaction() as connection:
         found = await connection.execute(
             """
             update machines set updated_at = now(), state = case
               when $3 then 'draining'::machine_state
               when credential_hash is null and endpoint is null then 'pending' else 'ready' end
-            where organisation_id = $1 and id = $2 and deleted_at is null
+            where organisation_id = $1 and id = $2 and deleted_at is null and state <> 'quarantined'
             """,
             organisation_id,
             machine_id,
@@ -273,5 +278,8 @@ def _machine(row: Record) -> Machine:
         seen_at=row["seen_at"],
         enrolled_at=row["enrolled_at"],
         inventory=row["inventory"],
+        policy=row["policy"],
+        quarantined_at=row["quarantined_at"],
+        quarantine_reason=row["quarantine_reason"],
         endpoint_private=row["endpoint_private"],
     )

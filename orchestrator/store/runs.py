@@ -423,12 +423,14 @@ async def fits(db: Database, organisation_id: str, run_id: str) -> list[wire.Mac
     rows = await db.fetch(
         """
         with demand as (
-          select r.pool, r.pinned_machine_id as pinned, v.requirements -> 'node_classes' as nodes,
+          select r.pool, r.version_id, r.pinned_machine_id as pinned, v.requirements -> 'node_classes' as nodes,
                  v.requirements -> 'models' as models
           from runs r join workflow_versions v on v.id = r.version_id
           where r.id = $1 and r.organisation_id = $2 and r.status = 'not-started'
         )
-        select m.id, m.name, m.state, m.labels, d.pool, d.pinned is null or d.pinned = m.id as chosen,
+        select m.id, m.name, m.state, m.labels, m.quarantine_reason, d.pool,
+               coalesce(m.policy -> 'version_ids' ? d.version_id::text, true) as admitted,
+               d.pinned is null or d.pinned = m.id as chosen,
                coalesce(b.lease_until > now() and b.connected, false) as connected,
                (select n from jsonb_array_elements_text(d.nodes) n
                 where not coalesce(m.inventory -> 'node_classes', '[]') ? n limit 1) as node,
@@ -481,6 +483,8 @@ def _lacks(row: Record) -> str | None:
         return "is not the machine the deployment is pinned to"
     if row["state"] == "pending":
         return "is not yet enrolled"
+    if not row["admitted"]:
+        return "is kept for other versions by its policy"
     for key, value in row["pool"].items():
         if row["labels"].get(key) != value:
             return f"lacks the label {key}={value}"
@@ -491,5 +495,5 @@ def _lacks(row: Record) -> str | None:
     if row["other_model"] is not None:
         return f"has another file as model {row['other_model']}"
     if row["state"] != "ready":
-        return f"is {row['state']}"
+        return f"is {row['state']}" + (f" ({row['quarantine_reason']})" if row["quarantine_reason"] else "")
     return None if row["connected"] else "is not connected"

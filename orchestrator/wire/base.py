@@ -10,7 +10,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Label = Annotated[str, Meta(max_length=200)]
 Role = Literal["owner", "admin", "developer", "viewer", "playground"]
 MachineKind = Literal["classic", "runpod-serverless", "modal-serverless", "comfy-deploy-serverless"]
-MachineState = Literal["pending", "ready", "draining", "deleted"]
+MachineState = Literal["pending", "ready", "draining", "quarantined", "deleted"]
 Environment = Literal["production", "staging", "preview", "public-share", "private-share"]
 Resource = Literal[
     "runs", "workflows", "deployments", "machines", "files", "webhooks", "shares",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from orchestrator.wire.base import Label, MachineKind, MachineState, Name, Request
 
@@ -24,11 +25,45 @@ class MachineCreate(Request):
     endpoint_private: bool = False
 
 
+class MachinePolicy(Request, omit_defaults=True):
+    """What a machine may be given. Null or left out: no bound, or the installation's default.
+
+    max_run_s: no attempt takes longer here. quarantine_after: so many runs that fail in a row by its own fault take it
+    out of use (0: never). version_ids: it takes runs of these versions only.
+    """
+
+    max_run_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
+    quarantine_after: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    version_ids: Annotated[list[UUID], Meta(min_length=1, max_length=100)] | None = None
+
+
 class MachineUpdate(Request):
-    """Body of PATCH /machines/{id}: what is left out stays."""
+    """Body of PATCH /machines/{id}: what is left out stays; a policy is set whole."""
 
     name: Name | None = None
     labels: dict[Label, Label] | None = None
+    policy: MachinePolicy | None = None
+
+
+class Quarantine(Request):
+    """Body of POST /machines/{id}/quarantine."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+MachineEventKind = Literal[
+    "registered", "enrolled", "connected", "disconnected", "drained", "undrained", "quarantined", "released",
+    "changed", "inventory_changed", "deleted",
+]  # fmt: skip
+
+
+class MachineEvent(Struct, omit_defaults=True):
+    """Something that happened to a machine. detail says what of it is to be told."""
+
+    id: str
+    kind: MachineEventKind
+    at: datetime
+    detail: dict[str, Any] = {}
 
 
 class EnrolToken(Struct):
@@ -58,3 +93,6 @@ class Machine(Struct, omit_defaults=True):
     enrolled_at: datetime | None = None
     inventory: dict[str, Any] = {}
     endpoint_private: bool = False
+    policy: dict[str, Any] = {}
+    quarantined_at: datetime | None = None
+    quarantine_reason: str | None = None

@@ -300,3 +300,60 @@ async def test_usage_and_quotas(api, machine, stranger):
         await api.put("/api/v1/usage/quotas", json={})
     assert (await api.post("/api/v1/runs", json={"version_id": run["version_id"]})).status_code == 202
     assert (await api.put("/api/v1/usage/quotas", json={"max_queued_runs": -1})).status_code == 422
+
+
+async def test_a_quarantined_machine_takes_nothing_until_it_is_released(api, machine, stranger):
+    """Its runs wait and say why; draining cannot undo it; released it works at once, and its events tell the story."""
+    await _ready(api, machine)
+    path = f"/api/v1/machines/{machine['id']}"
+    assert (await stranger.post(f"{path}/quarantine", json={"reason": "mine"})).status_code == 404
+    assert (await stranger.post(f"{path}/release")).status_code == 404
+    assert (await stranger.get(f"{path}/events")).status_code == 404
+    try:
+        shown = (await api.post(f"{path}/quarantine", json={"reason": "smells"})).json()
+        assert (shown["state"], shown["quarantine_reason"]) == ("quarantined", "smells")
+        refused = await api.post(f"{path}/undrain")
+        assert (refused.status_code, refused.json()["code"]) == (409, "machine_quarantined")
+        body = {"version_id": await _version(api, talking())}
+        waiting = await api.post("/api/v1/runs", json=body, headers={"Prefer": "wait=2"})
+        assert (waiting.status_code, waiting.json()["status"]) == (202, "not-started")
+        run = (await api.get(waiting.headers["location"])).json()
+        assert "quarantined (smells)" in run["waiting_reason"]
+    finally:
+        released = (await api.post(f"{path}/release")).json()
+    assert (released["state"], "quarantine_reason" in released) == ("ready", False)
+
+    async def look() -> dict[str, Any]:
+        return (await api.get(waiting.headers["location"])).json()
+
+    assert (await until(look, lambda seen: seen["status"] == "success"))["machine_name"] == "talker"
+    kinds = [event["kind"] for event in (await api.get(f"{path}/events", params={"limit": 100})).json()["items"]]
+    assert {"registered", "enrolled", "connected", "inventory_changed", "quarantined", "released"} <= set(kinds)
+    assert (await api.post(f"{path}/quarantine", json={"reason": ""})).status_code == 422
+
+
+async def test_a_policy_keeps_a_machine_for_versions_and_bounds_its_runs(api, machine):
+    """Other versions wait and say why; an attempt that takes longer than the policy allows times out."""
+    await _ready(api, machine)
+    hanging = {"1": {"class_type": "Wait", "inputs": {"mark": str(uuid4())}}}
+    mine, other = await _version(api, hanging), await _version(api, talking())
+    path = f"/api/v1/machines/{machine['id']}"
+    try:
+        policy = {"version_ids": [mine], "max_run_s": 1}
+        assert (await api.patch(path, json={"policy": policy})).json()["policy"] == policy
+
+        async def applied() -> dict[str, Any]:
+            body = {"version_id": other}
+            run = (await api.post("/api/v1/runs", json=body, headers={"Prefer": "wait=1"})).json()
+            return (await api.get(f"/api/v1/runs/{run['id']}")).json()
+
+        waiting = await until(applied, lambda run: run["status"] == "not-started")
+        assert waiting["waiting_reason"] == "every machine is kept for other versions by its policy"
+        body = {"version_id": mine, "timeout_s": 600}
+        late = await api.post("/api/v1/runs", json=body, headers={"Prefer": "wait=60"})
+        assert (late.status_code, late.json()["status"]) == (200, "timeout")
+        assert late.json()["failure"]["message"] == "the run took longer than its 1 s"
+    finally:
+        await api.patch(path, json={"policy": {}})
+    for wrong in ({"max_run_s": 0}, {"version_ids": []}, {"version_ids": ["x"]}, {"spend": 1}):
+        assert (await api.patch(path, json={"policy": wrong})).status_code == 422
