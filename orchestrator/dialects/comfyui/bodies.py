@@ -1,0 +1,26 @@
+"""Bodies of ComfyUI clients: JSON, whatever they say it is, as objects or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from orchestrator.errors import BadRequest
+
+
+async def json_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The body's object; {} for an empty body. Raises BadRequest."""
+    body = await request.body()
+    if not body.strip():
+        return {}
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON object: {error}", code="malformed_json") from error
+
+
+def texts(value: Any) -> list[str]:
+    """The texts of a list; [] for anything else."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
