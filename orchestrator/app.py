@@ -51,7 +51,7 @@ from orchestrator.api import files as files_api
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
-from orchestrator.dialects import comfy_v2, comfydeploy
+from orchestrator.dialects import comfy_v2, comfydeploy, comfyui
 from orchestrator.dialects.comfydeploy.reporting import PluginReports
 from orchestrator.files import Files
 from orchestrator.limits import Limits
@@ -94,6 +94,7 @@ MODULES: Final = (
     webhooks,
     usage,
     comfy_v2,
+    comfyui,
     comfydeploy,
     dashboard,
 )

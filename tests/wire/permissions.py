@@ -45,6 +45,7 @@ PUBLIC: Final = {
     "GET /auth-request/{request_id}": "shows its form to a login only",
     "GET /auth/request/{request_id}": "shows its form to a login only",
     "GET /api/v2/health": "says that the process lives",
+    "GET /comfy/enter": "asks for the code of a link",
     "GET /files/{file_id}/{name}": "asks for a signed URL",
     "HEAD /files/{file_id}/{name}": "asks for a signed URL",
     "GET /dashboard/static/{file_path}": "style and scripts",
