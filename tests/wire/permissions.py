@@ -230,3 +230,34 @@ class Bodies:
             case "boolean":
                 return True
         return self._things.get(name, "x" * max(1, schema.get("minLength", 1)))
+
+
+OWNED = """
+select c.table_name from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
+where c.table_schema = 'public' and c.column_name = 'organisation_id' and table_type = 'BASE TABLE' order by 1
+"""
+
+
+async def things(api: httpx.AsyncClient, connection: Any, home: Any, deployment: str) -> dict[str, str]:
+    """One real id of the first organisation for each kind of thing: of what is made here, and of every table."""
+    body = {"deployment_id": deployment, "inputs": {"colour": 1}}
+    assert (await api.post("/api/v1/runs", json=body)).status_code == 202
+    await api.post("/api/v1/machines", json={"name": "someone's"})
+    await api.post("/api/v1/files", files={"file": ("a.txt", b"hello", "text/plain")})
+    await api.post("/api/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
+    await api.post("/api/v1/invitations", json={"email": "new@example.org", "role": "viewer"})
+    things: dict[str, str] = {}
+    for row in await connection.fetch(OWNED):
+        name = row["table_name"]
+        has_id = "select true from information_schema.columns where table_name = $1 and column_name = 'id'"
+        if await connection.fetchval(has_id, name):
+            found = await connection.fetchval(f"select id from {name} where organisation_id = $1 limit 1", home)
+            if found is not None:
+                things[f"{name.removesuffix('s')}_id"] = str(found)
+    renamed = {"api_key_id": "key_id", "workflow_version_id": "version_id", "webhook_endpoint_id": "webhook_id"}
+    things |= {new: things[old] for old, new in renamed.items() if old in things}
+    things["user_id"] = str(
+        await connection.fetchval("select user_id from memberships where organisation_id = $1", home)
+    )
+    assert {"run_id", "machine_id", "file_id", "key_id", "version_id", "webhook_id", "deployment_id"} <= set(things)
+    return things

@@ -28,10 +28,6 @@ pytestmark = pytest.mark.anyio
 ENTRIES = permissions.entries()
 GUARDED = [entry for entry in ENTRIES if not entry.public]
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-OWNED = """
-select c.table_name from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
-where c.table_schema = 'public' and c.column_name = 'organisation_id' and table_type = 'BASE TABLE' order by 1
-"""
 
 
 def test_every_route_has_a_guard_or_a_reason() -> None:
@@ -135,7 +131,7 @@ async def test_another_organisations_things_cannot_be_seen_or_touched(api, clien
         await prepare_connection(connection)
         home = await connection.fetchval("select id from organisations where slug = 'default'")
         stranger = await _stranger(connection, orchestrator.url)
-        things = await _things(api, connection, home, deployment)
+        things = await permissions.things(api, connection, home, deployment)
         before = await _belongings(connection, home)
         wrong, count = await _trespass(client, stranger, things)
         assert await _belongings(connection, home) == before
@@ -152,35 +148,10 @@ async def _stranger(connection: Any, url: str) -> str:
     return (await permissions.login(url, "stranger@example.org", "a password")).token or ""
 
 
-async def _things(api: httpx.AsyncClient, connection: Any, home: Any, deployment: str) -> dict[str, str]:
-    """One real id of the first organisation for each kind of thing: of what is made here, and of every table."""
-    body = {"deployment_id": deployment, "inputs": {"colour": 1}}
-    assert (await api.post("/api/v1/runs", json=body)).status_code == 202
-    await api.post("/api/v1/machines", json={"name": "someone's"})
-    await api.post("/api/v1/files", files={"file": ("a.txt", b"hello", "text/plain")})
-    await api.post("/api/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
-    await api.post("/api/v1/invitations", json={"email": "new@example.org", "role": "viewer"})
-    things: dict[str, str] = {}
-    for row in await connection.fetch(OWNED):
-        name = row["table_name"]
-        has_id = "select true from information_schema.columns where table_name = $1 and column_name = 'id'"
-        if await connection.fetchval(has_id, name):
-            found = await connection.fetchval(f"select id from {name} where organisation_id = $1 limit 1", home)
-            if found is not None:
-                things[f"{name.removesuffix('s')}_id"] = str(found)
-    renamed = {"api_key_id": "key_id", "workflow_version_id": "version_id", "webhook_endpoint_id": "webhook_id"}
-    things |= {new: things[old] for old, new in renamed.items() if old in things}
-    things["user_id"] = str(
-        await connection.fetchval("select user_id from memberships where organisation_id = $1", home)
-    )
-    assert {"run_id", "machine_id", "file_id", "key_id", "version_id", "webhook_id", "deployment_id"} <= set(things)
-    return things
-
-
 async def _belongings(connection: Any, home: Any) -> dict[str, str]:
     """A fingerprint of every row that an organisation owns, but for what time alone changes."""
     prints = {}
-    for row in await connection.fetch(OWNED):
+    for row in await connection.fetch(permissions.OWNED):
         rows = "select md5(string_agg(t::text, '|' order by t::text)) from {} t where organisation_id = $1"
         prints[row["table_name"]] = await connection.fetchval(rows.format(row["table_name"]), home)
     # Counters are rolled up by loops, and the last use of a key is noted by another.
