@@ -1,8 +1,8 @@
 """The driver of `classic` machines: own GPU boxes.
 
 Their agent dials in over a WebSocket (it works behind NAT); whoever serves that socket attaches it here as a `Line`. It
-knows neither the socket's library nor the database. A machine without an agent, a ComfyUI with the comfyui-deploy plugin
-at an `endpoint`, has a stand-in of the orchestrator's own as its line, which pushes to it by HTTP (plugin.py).
+knows neither the socket's library nor the database. A machine without an agent, a ComfyUI with the comfyui-deploy
+plugin at an `endpoint`, has a stand-in of the orchestrator's own as its line, which pushes to it by HTTP (plugin.py).
 """
 
 from __future__ import annotations
