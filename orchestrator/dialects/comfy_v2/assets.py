@@ -11,6 +11,7 @@ from typing import Any, Final
 from blake3 import blake3
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.datastructures import State
+from litestar.enums import MediaType
 
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
@@ -140,11 +141,11 @@ async def get_asset(asset_id: str, principal: Principal, db: Database, files: Fi
 
 
 @get("/assets/{asset_id:str}/content", guards=[requires("viewer", "files:read")])
-async def content(asset_id: str, principal: Principal, db: Database, files: Files) -> Response[None]:
+async def content(asset_id: str, principal: Principal, db: Database, files: Files) -> Response[bytes]:
     """302 to the signed address, which takes a Range."""
     row = await _own(db, principal, asset_id)
     headers = {"Location": files.url(row.id, row.name), "Cache-Control": "no-store"}
-    return Response(None, status_code=302, headers=headers)
+    return Response(b"", status_code=302, media_type=MediaType.TEXT, headers=headers)
 
 
 @delete("/assets/{asset_id:str}", guards=[requires("developer", "files:write")])

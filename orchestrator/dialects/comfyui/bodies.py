@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request, Response
+from litestar.enums import MediaType
 
 from orchestrator.errors import BadRequest
 
@@ -19,6 +20,11 @@ async def json_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON object: {error}", code="malformed_json") from error
+
+
+def done(status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """An answer without a body."""
+    return Response(b"", status_code=status, media_type=MediaType.TEXT, headers=headers)
 
 
 def texts(value: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from litestar import Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
+from litestar.enums import MediaType
 from litestar.types import Scope
 from msgspec import Struct
 
@@ -88,7 +89,7 @@ async def create_link(principal: Principal, db: Database, config: Config) -> Lin
 
 
 @get(f"{PREFIX}/enter", opt=LIMITED, include_in_schema=False)
-async def enter(code: str, db: Database, config: Config) -> Response[None]:
+async def enter(code: str, db: Database, config: Config) -> Response[bytes]:
     """Trade a link's code for a cookie."""
     secret = token("cfg")
     until = await comfyui.trade_link(db, digest(code), digest(secret))
@@ -104,4 +105,4 @@ async def enter(code: str, db: Database, config: Config) -> Response[None]:
         samesite="lax",
     )
     headers = {"Location": f"{PREFIX}/", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-    return Response(None, status_code=303, headers=headers, cookies=[cookie])
+    return Response(b"", status_code=303, media_type=MediaType.TEXT, headers=headers, cookies=[cookie])

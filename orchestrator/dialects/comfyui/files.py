@@ -15,6 +15,7 @@ from litestar.params import Parameter
 
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
+from orchestrator.dialects.comfyui.bodies import done
 from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.dialects.comfyui.prompts import output_of
 from orchestrator.errors import BadRequest, Invalid, NotFound
@@ -97,7 +98,7 @@ async def view(
     filename: str = "",
     subfolder: str = "",
     kind: Annotated[str, Parameter(query="type")] = "output",
-) -> Response[None]:
+) -> Response[bytes]:
     """A redirect to the signed address of an output, or of an uploaded input."""
     name, folder = annotated(filename)
     if not name or name.startswith("/") or ".." in name.split("/"):
@@ -107,7 +108,7 @@ async def view(
         raise NotFound("there is no such file", code="file_not_found")
     address = urlsplit(files.url(file.id, file.name))
     headers = {"Location": f"{address.path}?{address.query}", "Cache-Control": "private, max-age=300"}
-    return Response(None, status_code=302, headers=headers)
+    return done(302, headers)
 
 
 async def _find(db: Database, sender: Sender, name: str, subfolder: str, folder: str) -> FileRow | None:

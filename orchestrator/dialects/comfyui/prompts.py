@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 
 from orchestrator.auth import Principal, requires
-from orchestrator.dialects.comfyui.bodies import json_object, texts
+from orchestrator.dialects.comfyui.bodies import done, json_object, texts
 from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.errors import ApiProblem, FieldError, Forbidden, TooMany, Unavailable
 from orchestrator.live.graphs import Sending, send
@@ -142,7 +142,7 @@ def item_of(prompt: Prompt, info: Info) -> list[Any]:
 
 
 @post("/queue", status_code=200, guards=[requires("developer", "runs:write")])
-async def change_queue(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[None]:
+async def change_queue(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[bytes]:
     """`clear` or `delete`: prompts of the sender's that wait are cancelled."""
     body = await json_object(request)
     chosen = set(texts(body.get("delete")))
@@ -150,7 +150,7 @@ async def change_queue(request: Request[Principal, Any, State], db: Database, le
     found = await comfyui.open_prompts(db, sender_of(request.user), MOST_OPEN)
     waiting = [one.id for one in found if one.status == "not-started" and (everything or one.id in chosen)]
     await _cancel(ledger, request.user, waiting)
-    return Response(None, status_code=200)
+    return done()
 
 
 async def _cancel(ledger: Ledger, principal: Principal, run_ids: list[str]) -> None:
@@ -160,13 +160,13 @@ async def _cancel(ledger: Ledger, principal: Principal, run_ids: list[str]) -> N
 
 
 @post("/interrupt", status_code=200, guards=[requires("developer", "runs:write")])
-async def interrupt(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[None]:
+async def interrupt(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[bytes]:
     """Stop the sender's prompts that a machine has, or the one named."""
     wanted = (await json_object(request)).get("prompt_id")
     found = await comfyui.open_prompts(db, sender_of(request.user), MOST_OPEN)
     taken = [one.id for one in found if one.status != "not-started" and (wanted is None or one.id == wanted)]
     await _cancel(ledger, request.user, taken)
-    return Response(None, status_code=200)
+    return done()
 
 
 @get("/history", guards=[requires("viewer", "runs:read")])
@@ -207,12 +207,12 @@ def _entry(prompt: Prompt, info: Info, made: list[comfyui.MadeRow]) -> dict[str,
 
 
 @post("/history", status_code=200, guards=[requires("developer", "runs:write")])
-async def change_history(request: Request[Principal, Any, State], db: Database) -> Response[None]:
+async def change_history(request: Request[Principal, Any, State], db: Database) -> Response[bytes]:
     """`clear` or `delete`: taken out of the sender's history; the runs stay."""
     body = await json_object(request)
     chosen = None if body.get("clear") is True else [str(one) for one in _uuids(texts(body.get("delete")))]
     await comfyui.forget(db, sender_of(request.user), chosen)
-    return Response(None, status_code=200)
+    return done()
 
 
 def _uuids(given: list[str]) -> list[UUID]:

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 
 from orchestrator.auth import Principal, requires
-from orchestrator.dialects.comfyui.bodies import json_object
+from orchestrator.dialects.comfyui.bodies import done, json_object
 from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.errors import BadRequest, Conflict, NotFound, TooLarge
 from orchestrator.store import comfyui
@@ -52,13 +52,13 @@ async def setting(name: str, principal: Principal, db: Database) -> Response[byt
 
 
 @post("/settings", status_code=200, guards=WRITES)
-async def change_settings(request: AnyRequest, db: Database) -> Response[None]:
+async def change_settings(request: AnyRequest, db: Database) -> Response[bytes]:
     """Those named are changed, the others stay."""
     return await _merge(db, sender_of(request.user), await json_object(request))
 
 
 @post("/settings/{name:str}", status_code=200, guards=WRITES)
-async def change_setting(name: str, request: AnyRequest, db: Database) -> Response[None]:
+async def change_setting(name: str, request: AnyRequest, db: Database) -> Response[bytes]:
     """One is changed, to any JSON value."""
     try:
         value = msgspec.json.decode(await request.body())
@@ -67,10 +67,10 @@ async def change_setting(name: str, request: AnyRequest, db: Database) -> Respon
     return await _merge(db, sender_of(request.user), {name: value})
 
 
-async def _merge(db: Database, sender: Sender, changes: dict[str, Any]) -> Response[None]:
+async def _merge(db: Database, sender: Sender, changes: dict[str, Any]) -> Response[bytes]:
     merged = await _settings(db, sender) | changes
     await _write(db, sender, SETTINGS, msgspec.json.encode(merged))
-    return Response(None, status_code=200)
+    return done()
 
 
 async def _write(db: Database, sender: Sender, path: str, body: bytes) -> None:
