@@ -6,12 +6,11 @@ A name is a label of a stored file; no path of anybody's disk is ever made of on
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
 
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
@@ -92,18 +91,14 @@ async def upload_mask() -> None:
 
 @get("/view", guards=[requires("viewer", "files:read")])
 async def view(
-    principal: Principal,
-    db: Database,
-    files: Files,
-    filename: str = "",
-    subfolder: str = "",
-    kind: Annotated[str, Parameter(query="type")] = "output",
+    request: Request[Principal, Any, State], db: Database, files: Files, filename: str = "", subfolder: str = ""
 ) -> Response[bytes]:
     """A redirect to the signed address of an output, or of an uploaded input."""
     name, folder = annotated(filename)
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise BadRequest("filename names no file", code="bad_request")
-    file = await _find(db, sender_of(principal), name, subfolder.strip("/"), folder or kind)
+    kind = folder or request.query_params.get("type", "output")
+    file = await _find(db, sender_of(request.user), name, subfolder.strip("/"), kind)
     if file is None:
         raise NotFound("there is no such file", code="file_not_found")
     address = urlsplit(files.url(file.id, file.name))

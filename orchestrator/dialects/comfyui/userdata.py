@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
 
 from orchestrator.auth import Principal, requires
 from orchestrator.dialects.comfyui.bodies import done, json_object
@@ -91,18 +90,14 @@ def _path(given: str) -> str:
 
 @get("/userdata", guards=READS)
 async def listing(
-    principal: Principal,
-    db: Database,
-    folder: Annotated[str, Parameter(query="dir")] = "",
-    recurse: bool = False,
-    full_info: bool = False,
-    split: bool = False,
+    request: AnyRequest, db: Database, recurse: bool = False, full_info: bool = False, split: bool = False
 ) -> list[Any]:
     """The user's files of a folder, by their paths within it."""
+    folder = request.query_params.get("dir", "")
     if not folder:
         raise BadRequest("dir names no folder", code="bad_request")
     below = f"{_path(folder)}/" if folder.strip("./") else ""
-    found = await comfyui.kept(db, sender_of(principal), below, MOST_FILES)
+    found = await comfyui.kept(db, sender_of(request.user), below, MOST_FILES)
     if not found:
         raise NotFound("there is no such folder", code="file_not_found")
     shown = [one for one in found if recurse or "/" not in one.path.removeprefix(below)]
