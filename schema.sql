@@ -615,6 +615,7 @@ create table files (
 );
 create index files_content on files (organisation_id, sha256) where state = 'stored';
 create index files_pending on files (created_at) where state = 'pending';
+create index files_organisation on files (organisation_id, id desc) where state = 'stored';
 comment on table files is 'A stored file: an input that was uploaded, or an output. The bytes are in object storage, by their hash.';
 comment on column files.id is 'UUIDv7.';
 comment on column files.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';

@@ -267,3 +267,5 @@ create trigger machine_beats_first after insert on machine_beats
   for each row when (new.connected) execute function note_machine_connection();
 create trigger machine_beats_noted after update on machine_beats
   for each row when (new.connected is distinct from old.connected) execute function note_machine_connection();
+
+create index files_organisation on files (organisation_id, id desc) where state = 'stored';
