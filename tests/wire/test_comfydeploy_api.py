@@ -338,3 +338,13 @@ async def test_progress_is_streamed_until_the_run_ends(cd):
     assert (await cd.get("/v2/stream-progress")).status_code == 422
     two = {"run_id": one, "workflow_id": workflow}
     assert (await cd.get("/v2/stream-progress", params=two)).status_code == 422
+
+
+async def test_a_key_is_carried_in_every_way(orchestrator, nobody):
+    """As a bearer, with any scheme's name, as x-api-key, and for reading as cd_token; a wrong one is refused."""
+    key = orchestrator.api_key
+    for headers in ({"Authorization": f"Bearer {key}"}, {"Authorization": f"Token {key}"}, {"x-api-key": key}):
+        assert (await nobody.get("/api/workflows", headers=headers)).status_code == 200
+    assert (await nobody.get("/api/workflows", params={"cd_token": key})).status_code == 200
+    assert (await nobody.post("/api/workflow", params={"cd_token": key}, json={})).status_code == 401
+    assert (await nobody.get("/api/workflows", headers={"x-api-key": key + "x"})).status_code == 401

@@ -7,6 +7,7 @@ from typing import Final
 from litestar import Router
 
 from orchestrator.dialects.comfydeploy import logins, machines, reporting, runs, streams, uploads, workflows
+from orchestrator.dialects.comfydeploy.callers import principal_of
 from orchestrator.dialects.comfydeploy.problems import HANDLERS
 
 __all__ = ["routes"]
@@ -24,6 +25,7 @@ routes: Final = [
             *logins.handlers,
         ],
         exception_handlers=HANDLERS,
+        opt={"principal_by": principal_of},
         include_in_schema=False,
     ),
     logins.pages,
