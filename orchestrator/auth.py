@@ -231,6 +231,10 @@ class Authenticator:
             if any(value is not None for _, value in wanted & held):
                 self._remembered.pop(name, None)
 
+    async def limit_login(self, email: str, address: str) -> None:
+        """Count an attempt to guess a password. Raises TooMany."""
+        await self._limit(_login_bucket(email, address), address)
+
     async def check_password(self, principal: Principal, password: str, address: str) -> None:
         """Whether the user who logged in knows their password. Raises Unauthorized, TooMany."""
         known = await members.password_of(self._db, principal.user_id or "")

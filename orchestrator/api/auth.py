@@ -93,7 +93,8 @@ async def accept(
     invitation = await members.invited(db, digest(data.token))
     if invitation is None:
         raise _gone()
-    new_hash = None
+    new_hash, address = None, address_of(request.scope)
+    await auth.limit_login(invitation.email, address)
     if invitation.password_hash is None:
         _check_new(data.password)
         new_hash = await auth.passwords.hash(data.password)
@@ -102,7 +103,7 @@ async def accept(
     if not await members.accept(db, invitation, new_hash, data.name):
         raise _gone()
     agent = request.headers.get("user-agent", "")
-    return await auth.login(invitation.email, data.password, invitation.organisation, address_of(request.scope), agent)
+    return await auth.login(invitation.email, data.password, invitation.organisation, address, agent)
 
 
 def _gone() -> Gone:

@@ -6,6 +6,8 @@ stores the key with what it makes has `opt=OWN`. Uploads (multipart) and event s
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +21,7 @@ from orchestrator.auth import Principal
 from orchestrator.errors import Conflict
 from orchestrator.live.once import REPLAYED, once_of, other_body
 from orchestrator.store import idempotency
-from orchestrator.store.db import Database
+from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.idempotency import Kept, Once
 from orchestrator.vault import Sealed, Vault
 
@@ -79,11 +81,20 @@ class _Slot:
     async def first(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Let the route work; keep what it answers before it is sent."""
         record = _Record(send, self._keep)
+        holding = asyncio.create_task(self._hold())
         try:
             await next_app(scope, receive, record)
         finally:
+            holding.cancel()
             if not record.kept:
                 await idempotency.release(self._db, self._organisation_id, self._once)
+
+    async def _hold(self) -> None:
+        """A route that takes its time (it waits for a run) keeps its key meanwhile."""
+        while True:
+            await asyncio.sleep(idempotency.LOCK_S / 3)
+            with suppress(DatabaseUnavailable):
+                await idempotency.hold(self._db, self._organisation_id, self._once)
 
     async def _keep(self, status: int, answer: Answer) -> None:
         sealed = self._vault.seal(self._context, msgspec.msgpack.encode(answer))

@@ -113,6 +113,21 @@ async def keep(db: Database, organisation_id: str, once: Once, status: int, answ
     )
 
 
+async def hold(db: Database, organisation_id: str, once: Once) -> None:
+    """Say that the request is still worked on."""
+    await db.execute(
+        """
+        update idempotency_keys set locked_until = now() + $5 * interval '1 second'
+        where organisation_id = $1 and credential = $2 and route = $3 and key_hash = $4 and status is null
+        """,
+        organisation_id,
+        once.credential,
+        once.route,
+        once.key_hash,
+        LOCK_S,
+    )
+
+
 async def release(db: Database, organisation_id: str, once: Once) -> None:
     """Let the key go: the request had no effect and may be sent again."""
     await db.execute(

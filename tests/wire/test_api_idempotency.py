@@ -148,3 +148,9 @@ async def test_a_key_left_by_a_dead_server_is_free_after_its_time(api, orchestra
     made = await _make(api, "left", "workflows", {"name": "left"})
     assert (waiting.status_code, waiting.headers["retry-after"]) == (409, "1")
     assert (made.status_code, made.headers.get("idempotency-replayed")) == (201, None)
+
+
+async def test_a_large_body_is_refused_before_it_is_hashed(api):
+    """The limit of a body holds for requests with a key as well."""
+    answer = await _make(api, "large", "workflows", {"name": "x" * 11_000_000})
+    assert answer.status_code == 413
