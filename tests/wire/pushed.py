@@ -22,6 +22,7 @@ GRAPH = {
     "2": {"class_type": "Play", "inputs": {"script": ["1", 0]}},
 }
 PATIENCE_S = 30
+QUICK = {"beat_s": "0.5", "lease_s": "3", "claim_s": "3", "poll_s": "0.5", "webhook_private": "true"}
 
 
 class Double(Struct):
@@ -56,8 +57,7 @@ class Double(Struct):
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> Iterator[Orchestrator]:
     """An orchestrator with short leases."""
-    quickly = {"beat_s": "0.5", "lease_s": "3", "claim_s": "3", "poll_s": "0.5", "webhook_private": "true"}
-    running = start_orchestrator(tmp_path_factory.mktemp("orchestrator"), module_database_url, **quickly)
+    running = start_orchestrator(tmp_path_factory.mktemp("orchestrator"), module_database_url, **QUICK)
     yield running
     running.stop()
 

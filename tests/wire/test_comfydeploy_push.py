@@ -7,14 +7,15 @@ with pieces missing; everything goes through the orchestrator's HTTP API.
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.system import Team
+from tests.system import Team, until
 from tests.wire import pushed
-from tests.wire.conftest import Orchestrator
+from tests.wire.conftest import Orchestrator, start_orchestrator
 from tests.wire.pushed import GRAPH, PATIENCE_S, Double, play
 
 pytestmark = pytest.mark.anyio
@@ -192,3 +193,23 @@ async def test_a_private_endpoint_needs_an_administrators_word(team: Team) -> No
         body = {"name": f"bad {url}", "endpoint": url, "endpoint_private": private}
         answer = await team.call("POST", "/machines", 422, json=body)
         assert answer["code"] == "url_refused"
+
+
+async def test_a_restarted_orchestrator_takes_up_what_its_machine_still_does(
+    team: Team, deployment: str, quick: Orchestrator, double: Double
+) -> None:
+    """Killed while a prompt runs, back under an address that the plugin does not know: the history tells the end."""
+    run_id = await play(team, deployment, hold=True)
+    await team.until_status(run_id, "running", timeout=PATIENCE_S)
+    quick.stop(signal.SIGKILL)
+    again = start_orchestrator(quick.data, quick.database_url, **pushed.QUICK)
+    try:
+        async with Team(again.url, quick.api_key) as same, httpx.AsyncClient(base_url=double.url) as machine:
+            await until(lambda: same.machine("box"), lambda box: box["connected"], PATIENCE_S)
+            assert (await same.look(run_id))["status"] == "running"
+            await machine.post("/interrupt", json={"prompt_id": (await same.look(run_id))["attempt_list"][0]["id"]})
+            run = await same.until(run_id, lambda run: "ended_at" in run, PATIENCE_S)
+            assert (run["status"], run["attempts"]) == ("cancelled", 1)
+            check("save", await ended(same, await play(same, deployment, case="save")))
+    finally:
+        again.stop()
