@@ -132,16 +132,14 @@ def _uploadable(declared: Any, names: Sequence[str]) -> Any:
 
 def why_refused(graph: Mapping[str, Any], info: Info) -> tuple[str, str, str] | None:
     """(type, message, details) as ComfyUI refuses a graph that it cannot begin; None: it can, or info is empty."""
-    if not info:
-        return None
     for node_id, node in graph.items():
         class_type = node.get("class_type") if isinstance(node, dict) else None
         if not isinstance(class_type, str):
             return "invalid_prompt", "Cannot execute because a node has no class_type.", f"Node ID '#{node_id}'"
-        if class_type not in info:
+        if info and class_type not in info:
             message = f"Cannot execute because node {class_type} does not exist."
             return "invalid_prompt", message, f"Node ID '#{node_id}'"
-    if not any(info[node["class_type"]].get("output_node") for node in graph.values()):
+    if info and not any(info[node["class_type"]].get("output_node") for node in graph.values()):
         return "prompt_no_outputs", "Prompt has no outputs", ""
     return None
 

@@ -145,7 +145,16 @@ async def test_another_organisation_is_another_world(tool, orchestrator):
 
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"{", 400), (b"[]", 400), (b"", 400), (b"{}", 400), (b'{"prompt": 3}', 400), (b'{"prompt": {}}', 400)],
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b"", 400),
+        (b"{}", 400),
+        (b'{"prompt": 3}', 400),
+        (b'{"prompt": {}}', 400),
+        (b'{"prompt": {"1": 5}}', 400),
+        (b'{"prompt": {"1": {"class_type": "A", "inputs": []}}}', 400),
+    ],
 )
 async def test_a_body_without_a_prompt_is_refused(tool, content: bytes, status: int):
     """No graph, no run."""

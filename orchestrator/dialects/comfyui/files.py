@@ -97,7 +97,7 @@ async def view(
     name, folder = annotated(filename)
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise BadRequest("filename names no file", code="bad_request")
-    kind = folder or request.query_params.get("type", "output")
+    kind = folder or str(request.query_params.get("type", "output"))
     file = await _find(db, sender_of(request.user), name, subfolder.strip("/"), kind)
     if file is None:
         raise NotFound("there is no such file", code="file_not_found")

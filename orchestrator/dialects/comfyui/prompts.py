@@ -17,6 +17,7 @@ from orchestrator.live.infos import INFOS
 from orchestrator.live.parts import Parts
 from orchestrator.runs import prompts
 from orchestrator.runs.object_info import Info, only, why_refused
+from orchestrator.runs.requirements import check_graph
 from orchestrator.runs.shapes import shown
 from orchestrator.runs.state import Cancel
 from orchestrator.store import comfyui
@@ -44,6 +45,9 @@ async def queue_prompt(request: Request[Principal, Any, State], parts: Parts) ->
     why = why_refused(graph, info)
     if why is not None:
         return _refused(*why)
+    faults = check_graph(graph)
+    if faults:
+        return _refused("prompt_outputs_failed_validation", faults[0].message, "", _node_errors(graph, faults))
     try:
         begun = await send(parts, request.user, await _sending(parts.db, sender_of(request.user), graph, body, info))
     except (Forbidden, TooMany, Unavailable):
