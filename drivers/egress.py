@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -25,6 +27,9 @@ from yarl import URL
 Address = IPv4Address | IPv6Address
 MAX_URL: Final = 2000
 ANSWER_LIMIT: Final = 4096
+MOST_REDIRECTS: Final = 5
+CHUNK: Final = 256 * 1024
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 # Before any range: addresses where clouds hand out credentials, two of which lie in ranges that are otherwise allowed.
 _METADATA: Final = frozenset(
@@ -89,6 +94,15 @@ class Answer(Struct, frozen=True):
     text: str
     retry_after: str | None
     duration_ms: int
+
+
+class Download(Struct, frozen=True):
+    """A file on its way: the last part of its URL, its type and length as the other side says, and its bytes."""
+
+    name: str
+    content_type: str
+    length: int | None
+    chunks: AsyncIterator[bytes]
 
 
 _6TO4 = ip_network("2002::/16")
@@ -276,6 +290,40 @@ async def post(
         raise Undelivered("no answer in time") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Undelivered(f"{type(error).__name__}: {error}"[:500]) from error
+
+
+@asynccontextmanager
+async def get(session: aiohttp.ClientSession, url: str, *, allow_private: bool) -> AsyncIterator[Download]:
+    """GET a URL through a guarded session; redirects are followed by hand, each judged like the first.
+
+    Raises Refused or Undelivered, also while the bytes are read.
+    """
+    check_url(url, allow_private=allow_private)
+    try:
+        for _ in range(MOST_REDIRECTS + 1):
+            async with session.get(
+                url, allow_redirects=False, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+            ) as response:
+                target = response.headers.get("Location") if response.status in _REDIRECTS else None
+                if target is None:
+                    yield _download(response)
+                    return
+            url = str(URL(url).join(URL(target)))
+            check_url(url, allow_private=allow_private)
+    except TimeoutError as error:
+        raise Undelivered("it took too long") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise Undelivered(f"{type(error).__name__}: {error}"[:500]) from error
+    raise Undelivered(f"it redirects more than {MOST_REDIRECTS} times")
+
+
+def _download(response: aiohttp.ClientResponse) -> Download:
+    if response.status != 200:
+        raise Undelivered(f"it answered {response.status}")
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Undelivered("it sent the bytes encoded, although they were asked for as they are")
+    name = URL(str(response.url)).name
+    return Download(name, response.content_type, response.content_length, response.content.iter_chunked(CHUNK))
 
 
 def complaint(answer: Answer) -> str | None:

@@ -44,6 +44,9 @@ class Config(Struct, frozen=True, kw_only=True):
     max_body: int = 10 * 1024 * 1024
     max_upload: int = 512 * 1024 * 1024
     quarantine_after: int = 10  # runs in a row that fail by a machine's own fault and take it out of use; 0: never
+    fetch_private: bool = False  # may files be fetched from private addresses (tests, LAN)
+    fetch_timeout_s: float = 120.0  # a file by URL is there by then
+    retention_days: int = 0  # runs that ended so long ago are deleted with their files; 0: never
     webhook_private: bool = False  # may webhooks reach private addresses (tests, LAN)
     webhook_timeout_s: float = 15.0
     rate_limit: float = 200.0  # requests a second of a key, a user, or an address without a credential; 0: no limit

@@ -27,6 +27,7 @@ from orchestrator.live.reports import Reports
 from orchestrator.live.shown import shown_run
 from orchestrator.loops.dispatch import Dispatch
 from orchestrator.loops.notify import Notify
+from orchestrator.loops.retain import Retain
 from orchestrator.loops.runner import Bell, Loop
 from orchestrator.loops.watch import Watch
 from orchestrator.store.coordination import Leader, Wakeup
@@ -124,6 +125,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         Loop("silent attempts", reports.tick, Bell(), min(SILENT_S, config.poll_s)),
         Loop("pushed machines", pushing.tick, Bell(), config.poll_s),
         Loop("care", care.tick, Bell(), config.poll_s),
+        Loop("retain", Retain(db, files, config).tick, Bell(), LONG_S),
         Loop("notify", notify.tick, notify_bell, config.poll_s),
     ]
     return Engine(

@@ -71,6 +71,9 @@ class Storage(Protocol):
     def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
         """A URL of the storage itself that reaches the content for so long; None when clients come through us."""
 
+    async def remove(self, key: str) -> None:
+        """Delete content; none is no error."""
+
     async def adopt(self, pending: str, key: str, size: int, sha256: bytes) -> bool:
         """Check what a client wrote to the pending key and move it to its key. False: it is not what was announced."""
 
@@ -96,6 +99,10 @@ class LocalStorage:
     def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
         """None: clients come through us."""
         return None
+
+    async def remove(self, key: str) -> None:
+        """Unlink."""
+        await asyncio.to_thread((self._folder / key).unlink, missing_ok=True)
 
     async def adopt(self, pending: str, key: str, size: int, sha256: bytes) -> bool:
         """A file is kept when it is received; what was not, is not there."""
@@ -158,6 +165,15 @@ class S3Storage:
         """A pre-signed URL."""
         url: str = obstore.sign(self._store, verb, self._prefix + key, timedelta(seconds=life_s))
         return url
+
+    async def remove(self, key: str) -> None:
+        """DELETE."""
+        try:
+            await obstore.delete_async(self._store, self._prefix + key)
+        except (NotFoundError, FileNotFoundError):
+            return
+        except BaseError as error:
+            raise _storage_away(error) from error
 
     async def adopt(self, pending: str, key: str, size: int, sha256: bytes) -> bool:
         """Size by HEAD, hash by reading back; then copied to its key."""
@@ -282,6 +298,10 @@ class Files:
             raise Invalid(f"the bytes do not have the announced {what}", code=f"wrong_{what}")
         await self.keep(file.organisation_id, draft, file.content_type)
 
+    async def forget_content(self, organisation_id: str, sha256: bytes) -> None:
+        """Remove bytes that no file has."""
+        await self.storage.remove(key_of(organisation_id, sha256))
+
     def path(self, file: FileRow) -> Path | None:
         """The content as a file of this machine, if it is one."""
         return self.storage.local(key_of(file.organisation_id, file.sha256))
@@ -298,12 +318,13 @@ class Files:
         """Those of the files that are not stored, or not this attempt's. Pending ones are checked and marked first."""
         granted = {file.id: file for file in await rows.of_attempt(db, UUID(attempt_id), _uuids(file_ids))}
         stored = {file_id for file_id, file in granted.items() if file.stored}
-        arrived = [file.id for file in granted.values() if not file.stored and await self._arrived(file)]
+        arrived = [file.id for file in granted.values() if not file.stored and await self.arrived(file)]
         if arrived:
             await rows.mark_stored(db, arrived)
         return [file_id for file_id in file_ids if file_id not in stored and file_id not in arrived]
 
-    async def _arrived(self, file: FileRow) -> bool:
+    async def arrived(self, file: FileRow) -> bool:
+        """Whether a client wrote a pending file's bytes straight to the storage; then they are kept."""
         key = key_of(file.organisation_id, file.sha256)
         return await self.storage.adopt(_pending(file.id), key, file.size, file.sha256)
 
@@ -337,6 +358,7 @@ class Files:
             sha256=file.sha256.hex(),
             created_at=file.created_at,
             url=self.url(file.id, file.name),
+            purpose=file.purpose,
         )
 
 

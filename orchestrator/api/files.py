@@ -7,25 +7,26 @@ import re
 from collections.abc import AsyncIterator
 from email.message import Message
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, Router, get, post, put, route
+from litestar import HttpMethod, Request, Response, Router, delete, get, post, put, route
 from litestar.datastructures import State
 from litestar.params import Parameter
 from litestar.response import Stream
 from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
+from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import PUBLIC, Principal, requires
-from orchestrator.config import Config
 from orchestrator.errors import (
     ApiProblem,
     BadRequest,
     Conflict,
     FieldError,
+    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -33,10 +34,13 @@ from orchestrator.errors import (
     WrongType,
 )
 from orchestrator.files import BLOCK, Draft, Files, clean_content_type, clean_name
+from orchestrator.live.parts import Parts
+from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.store import file_lists
 from orchestrator.store import files as store
 from orchestrator.store.db import Database
 from orchestrator.store.files import FileRow, NewFile
-from orchestrator.wire import File
+from orchestrator.wire import File, Page
 
 SHOWN_IN_PLACE: Final = re.compile(r"(image/(?!svg)[a-z0-9.+-]+|video/[a-z0-9.+-]+|audio/[a-z0-9.+-]+|text/plain)")
 OVERHEAD: Final = 64 * 1024
@@ -62,24 +66,67 @@ class RangeNotSatisfiable(ApiProblem):
     summary="Upload a file",
     responses=documented(400, 403, 413, 415),
 )
-async def upload(
-    request: Request[Any, Any, State], principal: Principal, db: Database, files: Files, config: Config
-) -> File:
+async def upload(request: Request[Any, Any, State], principal: Principal, parts: Parts) -> File:
     """multipart/form-data with one part named `file`. The same content is kept once."""
+    config = parts.config
     _check_length(request, config.max_upload + OVERHEAD)
+    await parts.queue.quotas.check_storage(principal.organisation_id, 0)
     part = _OnePart(request, _boundary(request), config.max_upload + OVERHEAD)
-    draft = await files.receive(part.chunks(), config.max_upload)
+    draft = await parts.files.receive(part.chunks(), config.max_upload)
     if part.name is None:
         draft.path.unlink(missing_ok=True)
         raise Invalid("there is no part named `file`", errors=[FieldError("file", "is missing", "missing_field")])
-    name = clean_name(part.name)
-    content_type = clean_content_type(part.content_type, name)
-    await files.keep(principal.organisation_id, draft, content_type)
-    return files.shown(await store.add(db, _new_input(principal, name, content_type, draft)))
+    return await keep_input(parts, principal.organisation_id, draft, part.name, part.content_type)
 
 
-def _new_input(principal: Principal, name: str, content_type: str, draft: Draft) -> NewFile:
-    return NewFile(principal.organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
+async def keep_input(parts: Parts, organisation_id: str, draft: Draft, name: str, content_type: str) -> File:
+    """A draft becomes a stored input. Raises Forbidden when it does not fit the quota; then nothing is left of it."""
+    try:
+        await parts.queue.quotas.check_storage(organisation_id, draft.size)
+    except Forbidden:
+        draft.path.unlink(missing_ok=True)
+        raise
+    name = clean_name(name)
+    content_type = clean_content_type(content_type, name)
+    await parts.files.keep(organisation_id, draft, content_type)
+    new = NewFile(organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
+    return parts.files.shown(await store.add(parts.db, new))
+
+
+@get(
+    operation_id="list_files",
+    summary="List files",
+    guards=[requires("viewer", "files:read")],
+    responses=documented(400, 403),
+)
+async def list_files(
+    principal: Principal,
+    db: Database,
+    files: Files,
+    cursor: Cursor = None,
+    limit: Limit = 20,
+    purpose: Annotated[Literal["input", "output"] | None, Parameter(description="Uploaded, or made by runs.")] = None,
+    name: Annotated[str | None, Parameter(max_length=200, description="Only names that contain this.")] = None,
+) -> Page[File]:
+    """Newest first."""
+    found = await file_lists.page(
+        db, principal.organisation_id, decode_cursor(cursor), limit + 1, purpose=purpose, name=name
+    )
+    return page_of([files.shown(file) for file in found], limit)
+
+
+@delete(
+    "/{file_id:uuid}",
+    status_code=204,
+    operation_id="delete_file",
+    summary="Delete a file",
+    guards=[requires("developer", "files:write")],
+    responses=documented(403, 404, 409),
+)
+async def delete_file(file_id: UUID, principal: Principal, db: Database) -> None:
+    """Refused while a run that has not ended needs or makes it. Its bytes go a while after their last file."""
+    if not await file_lists.delete(db, principal.organisation_id, file_id, principal.actor):
+        raise NotFound(f"there is no file {file_id}", code="file_not_found")
 
 
 def _check_length(request: Request[Any, Any, State], limit: int) -> None:
@@ -177,7 +224,7 @@ async def put_granted(
         raise NotFound(f"there is no file {file_id}", code="file_not_found")
     if file.stored:
         return
-    if file.attempt_id is None or not await store.still_holds(db, UUID(file.attempt_id)):
+    if file.attempt_id is not None and not await store.still_holds(db, UUID(file.attempt_id)):
         raise Conflict("the attempt no longer holds its run", code="stale_attempt")
     _check_length(request, file.size)
     await files.take(file, request.stream())
@@ -311,7 +358,7 @@ async def _read(path: Path, part: Part) -> AsyncIterator[bytes]:
 
 
 routes = [
-    Router("/api/v1/files", route_handlers=[upload, get_file], tags=["files"]),
+    Router("/api/v1/files", route_handlers=[upload, list_files, get_file, delete_file], tags=["files"]),
     put_granted,
     download,
     download_head,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hmac
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from asyncpg import LockNotAvailableError
 from msgspec import Struct
 
+from orchestrator.errors import Unavailable
 from orchestrator.store.db import Database
 from orchestrator.store.ids import uuid7
 
@@ -29,6 +32,7 @@ class FileRow(Struct, frozen=True):
     stored: bool
     created_at: datetime
     attempt_id: str | None
+    purpose: Literal["input", "output"] = "input"
 
 
 class NewFile(Struct, frozen=True):
@@ -52,33 +56,36 @@ class Holder(Struct, frozen=True):
 
 
 async def add(db: Database, new: NewFile) -> FileRow:
-    """Note a file."""
-    row = await db.fetchrow(
-        """
-        insert into files
-          (id, organisation_id, purpose, state, name, content_type, size, sha256, attempt_id, stored_at)
-        values ($1, $2, $3, case when $4 then 'stored'::file_state else 'pending' end, $5, $6, $7, $8, $9,
-                case when $4 then now() end)
-        returning *, state = 'stored' as stored
-        """,
-        uuid7(),
-        new.organisation_id,
-        new.purpose,
-        new.stored,
-        new.name,
-        new.content_type,
-        new.size,
-        new.sha256,
-        new.attempt_id,
-    )
+    """Note a file. Raises Unavailable when it is of content that is being removed at this very moment."""
+    try:
+        row = await db.fetchrow(
+            """
+            insert into files
+              (id, organisation_id, purpose, state, name, content_type, size, sha256, attempt_id, stored_at)
+            values ($1, $2, $3, case when $4 then 'stored'::file_state else 'pending' end, $5, $6, $7, $8, $9,
+                    case when $4 then now() end)
+            returning *, state = 'stored' as stored
+            """,
+            uuid7(),
+            new.organisation_id,
+            new.purpose,
+            new.stored,
+            new.name,
+            new.content_type,
+            new.size,
+            new.sha256,
+            new.attempt_id,
+        )
+    except LockNotAvailableError as error:
+        raise Unavailable("this content is being removed: send it again", retry_after_s=1) from error
     assert row is not None
-    return _file(row)
+    return file_of(row)
 
 
 async def get(db: Database, file_id: UUID) -> FileRow | None:
     """A file of whatever organisation: the caller has checked a signature."""
     row = await db.fetchrow("select *, state = 'stored' as stored from files where id = $1", file_id)
-    return None if row is None else _file(row)
+    return None if row is None else file_of(row)
 
 
 async def of_organisation(db: Database, organisation_id: str, file_ids: Sequence[UUID]) -> list[FileRow]:
@@ -91,7 +98,7 @@ async def of_organisation(db: Database, organisation_id: str, file_ids: Sequence
         organisation_id,
         file_ids,
     )
-    return [_file(row) for row in rows]
+    return [file_of(row) for row in rows]
 
 
 async def of_attempt(db: Database, attempt_id: UUID, file_ids: Sequence[UUID]) -> list[FileRow]:
@@ -101,7 +108,7 @@ async def of_attempt(db: Database, attempt_id: UUID, file_ids: Sequence[UUID]) -
         attempt_id,
         file_ids,
     )
-    return [_file(row) for row in rows]
+    return [file_of(row) for row in rows]
 
 
 async def has_content(db: Database, organisation_id: str, sha256: bytes, size: int) -> bool:
@@ -154,7 +161,8 @@ async def still_holds(db: Database, attempt_id: UUID) -> bool:
     )
 
 
-def _file(row: Record) -> FileRow:
+def file_of(row: Record) -> FileRow:
+    """A row of files, with whether it is stored."""
     return FileRow(
         id=str(row["id"]),
         organisation_id=str(row["organisation_id"]),
@@ -165,6 +173,7 @@ def _file(row: Record) -> FileRow:
         stored=row["stored"],
         created_at=row["created_at"],
         attempt_id=None if row["attempt_id"] is None else str(row["attempt_id"]),
+        purpose=sys.intern(row["purpose"]),  # type: ignore[arg-type]
     )
 
 
