@@ -10,9 +10,10 @@ from typing import Final
 
 from litestar import Router
 
-from orchestrator.dialects.comfyui import door, files, info, prompts, socket, userdata
+from orchestrator.dialects.comfyui import door, files, front_end, info, prompts, socket, userdata
+from orchestrator.dialects.comfyui.by_host import PREFIX, by_host
 
-__all__ = ["routes"]
+__all__ = ["by_host", "routes"]
 
 HANDLERS: Final = [
     *prompts.handlers,
@@ -24,6 +25,6 @@ HANDLERS: Final = [
 routes: Final = [
     door.create_link,
     door.enter,
-    Router(door.PREFIX, route_handlers=HANDLERS, opt=door.OPT, include_in_schema=False),
-    Router(f"{door.PREFIX}/api", route_handlers=HANDLERS, opt=door.OPT, include_in_schema=False),
+    Router(PREFIX, route_handlers=[*HANDLERS, *front_end.handlers], opt=door.OPT, include_in_schema=False),
+    Router(f"{PREFIX}/api", route_handlers=HANDLERS, opt=door.OPT, include_in_schema=False),
 ]

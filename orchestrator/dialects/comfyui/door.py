@@ -8,22 +8,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie
+from litestar.datastructures import Cookie, State
 from litestar.enums import MediaType
 from litestar.types import Scope
 from msgspec import Struct
 
 from orchestrator.auth import LIMITED, Authenticator, Principal, cookie_is_secure, is_cross_site, requires
 from orchestrator.config import Config
+from orchestrator.dialects.comfyui.by_host import OWN_HOST, PREFIX, address_of
 from orchestrator.errors import Forbidden, Gone
 from orchestrator.store import comfyui
 from orchestrator.store.comfyui import NewLink, Sender
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
 
-PREFIX: Final = "/comfy"
 COOKIE: Final = "cf_comfy"
 CODE_S: Final = 600
 LIFE_S: Final = 12 * 3600
@@ -85,24 +85,25 @@ async def create_link(principal: Principal, db: Database, config: Config) -> Lin
         code_s=CODE_S,
         life_s=LIFE_S,
     )
-    return Link(f"{config.base_url}{PREFIX}/enter?code={code}", await comfyui.add_link(db, new))
+    return Link(f"{address_of(config)}/enter?code={code}", await comfyui.add_link(db, new))
 
 
 @get(f"{PREFIX}/enter", opt=LIMITED, include_in_schema=False)
-async def enter(code: str, db: Database, config: Config) -> Response[bytes]:
+async def enter(code: str, request: Request[Any, Any, State], db: Database, config: Config) -> Response[bytes]:
     """Trade a link's code for a cookie."""
     secret = token("cfg")
     until = await comfyui.trade_link(db, digest(code), digest(secret))
     if until is None:
         raise Gone("the link is unknown, was used, or is too old: make a new one", code="link_gone")
+    place = "" if request.scope.get("state", {}).get(OWN_HOST) else PREFIX
     cookie = Cookie(
         key=COOKIE,
         value=secret,
-        path=PREFIX,
+        path=place or "/",
         max_age=max(1, int((until - datetime.now(UTC)).total_seconds())),
         secure=cookie_is_secure(config),
         httponly=True,
         samesite="lax",
     )
-    headers = {"Location": f"{PREFIX}/", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    headers = {"Location": f"{place}/", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return Response(b"", status_code=303, media_type=MediaType.TEXT, headers=headers, cookies=[cookie])
