@@ -153,7 +153,9 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
     with warnings.catch_warnings():
         # Litestar 3 will want every parameter marked with where it comes from; we stay below 3.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        return Litestar.from_config(app_config)
+        app = Litestar.from_config(app_config)
+    app.asgi_handler = comfyui.by_host(app.asgi_handler, config.comfyui_host)
+    return app
 
 
 async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitStack) -> Services:
