@@ -71,6 +71,7 @@ async def start_again(
         api_key_id=api_key_id,
         inputs=was.inputs,
         webhook_url=was.webhook_url,
+        webhook_shape=was.webhook_shape,
         priority=was.priority,
         pool=was.pool,
         timeout_s=was.timeout_s,

@@ -6,7 +6,7 @@ Every reader's query filters by organisation. It knows no rule of a run's life.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
 from asyncpg import Record
@@ -65,17 +65,6 @@ class Head(Struct, frozen=True):
     max_attempts: int
     timeout_s: int
     tried: list[MachineId]
-
-
-class Target(Struct, frozen=True):
-    """What a run is of: a version, and where the deployment (if any) lets it run."""
-
-    workflow_id: str
-    version_id: str
-    deployment_id: str | None
-    machine_id: str | None
-    pool: dict[str, str]
-    inputs: list[dict[str, Any]]
 
 
 _INSERT: Final[LiteralString] = """
@@ -194,52 +183,6 @@ def _insert_columns(runs: list[NewRun]) -> list[Any]:
     ]
 
 
-class Wanted(Struct, frozen=True):
-    """A look-up of what a run shall be of; ids are well-formed."""
-
-    organisation_id: str
-    id: str
-    kind: Literal["deployment", "version"]
-
-
-async def targets(db: Database, wanted: list[Wanted]) -> list[Target | None]:
-    """The live deployments' or versions' targets, in order; None where the organisation has no such thing."""
-    rows = await db.fetch(
-        """
-        select w.place, d.workflow_id, d.version_id, d.id as deployment_id, d.machine_id, d.pool,
-               v.requirements -> 'inputs' as inputs
-        from unnest($1::int[], $2::uuid[], $3::uuid[]) as w(place, organisation_id, id)
-        join deployments d on d.id = w.id and d.organisation_id = w.organisation_id and d.deleted_at is null
-        join workflow_versions v on v.id = d.version_id
-        union all
-        select w.place, v.workflow_id, v.id, null, null, '{}', v.requirements -> 'inputs'
-        from unnest($4::int[], $5::uuid[], $6::uuid[]) as w(place, organisation_id, id)
-        join workflow_versions v on v.id = w.id and v.organisation_id = w.organisation_id
-        join workflows f on f.id = v.workflow_id and f.deleted_at is null
-        """,
-        *_wanted_columns(wanted, "deployment"),
-        *_wanted_columns(wanted, "version"),
-    )
-    found = {row["place"]: _target(row) for row in rows}
-    return [found.get(place) for place in range(len(wanted))]
-
-
-def _wanted_columns(wanted: list[Wanted], kind: str) -> tuple[list[int], list[str], list[str]]:
-    chosen = [(place, one) for place, one in enumerate(wanted) if one.kind == kind]
-    return [place for place, _ in chosen], [one.organisation_id for _, one in chosen], [one.id for _, one in chosen]
-
-
-def _target(row: Record) -> Target:
-    return Target(
-        workflow_id=str(row["workflow_id"]),
-        version_id=str(row["version_id"]),
-        deployment_id=_text(row["deployment_id"]),
-        machine_id=_text(row["machine_id"]),
-        pool=row["pool"],
-        inputs=row["inputs"] or [],
-    )
-
-
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -345,7 +288,7 @@ async def repeatable(db: Database, organisation_id: str, run_id: str) -> NewRun 
     row = await db.fetchrow(
         """
         select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-               pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by
+               pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, webhook_shape, created_by
         from runs where id = $1 and organisation_id = $2
         """,
         run_id,

@@ -72,7 +72,8 @@ async def test_both_generations_upload_workflows(cd):
     [
         ({}, 422, "missing either workflow_id or name"),
         ({"name": "x", "workflow_json": "{", "workflow_api": "{}"}, 400, "Invalid JSON format"),
-        ({"workflow_name": "x", "workflow": UI}, 422, "API format"),
+        ({"workflow_name": "x", "workflow": {"nodes": []}}, 422, "no node"),
+        ({"workflow_name": "x", "workflow_api": "[]"}, 422, "API format"),
         ({"workflow_name": "x", "workflow_api": {"1": node("A", image=["9", 0])}}, 422, "9"),
         ({"workflow_id": str(uuid4()), "workflow_api": coloured()}, 404, "there is no workflow"),
         ({"workflow_id": "text", "workflow_api": coloured()}, 404, "there is no workflow"),
@@ -348,3 +349,36 @@ async def test_a_key_is_carried_in_every_way(orchestrator, nobody):
     assert (await nobody.get("/api/workflows", params={"cd_token": key})).status_code == 200
     assert (await nobody.post("/api/workflow", params={"cd_token": key}, json={})).status_code == 401
     assert (await nobody.get("/api/workflows", headers={"x-api-key": key + "x"})).status_code == 401
+
+
+async def test_batches(cd):
+    """batch_number makes so many alike, batch_input_params one for each combination; too many are refused."""
+    workflow = (await uploaded(cd))["workflow_id"]
+    version = (await ok(await cd.get(f"/workflow/{workflow}/versions")))[0]["id"]
+    deployment = (await ok(await cd.post("/deployment", json={"workflow_version_id": version})))["id"]
+    body = {"deployment_id": deployment, "inputs": {"colour": 1}, "batch_number": 3}
+    made = await ok(await cd.post("/run/deployment/queue", json=body))
+    assert made["status"] == "success"
+    body = {"deployment_id": deployment, "batch_input_params": {"colour": [1, "2"]}}
+    await ok(await cd.post("/run/deployment/queue", json=body))
+    runs = await ok(await cd.get(f"/deployment/{deployment}/runs"))
+    assert [run["workflow_inputs"]["colour"] for run in runs] == [2, 1, 1, 1, 1]
+    assert {run["batch_id"] for run in runs[2:]} == {made["batch_id"]}
+    for number in (0, -1, 10**9):
+        answer = await cd.post("/run/deployment/queue", json={"deployment_id": deployment, "batch_number": number})
+        assert answer.status_code == 422
+
+
+async def test_webhooks_and_endpoints_stay_off_our_network(cd):
+    """A run's webhook and a machine's endpoint may not be an address of cloud metadata or an odd scheme."""
+    workflow = (await uploaded(cd))["workflow_id"]
+    version = (await ok(await cd.get(f"/workflow/{workflow}/versions")))[0]["id"]
+    deployment = (await ok(await cd.post("/deployment", json={"workflow_version_id": version})))["id"]
+    for url in ("http://169.254.169.254/latest", "file:///etc/passwd", "http://user:pass@example.org/"):
+        body = {"deployment_id": deployment, "inputs": {"colour": 1}, "webhook": url}
+        for path in ("/run", "/run/deployment/queue", "/run/deployment/sync"):
+            assert (await cd.post(path, json=body)).status_code == 422, url
+        graph = {"workflow_api_json": coloured(), "webhook": url}
+        assert (await cd.post("/run/workflow/queue", json=graph)).status_code == 422
+        machine = {"name": "x", "endpoint": url, "endpoint_private": True}
+        assert (await cd.post("/machine/custom", json=machine)).status_code == 422

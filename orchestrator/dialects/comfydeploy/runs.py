@@ -23,11 +23,13 @@ from orchestrator.dialects.comfydeploy import words
 from orchestrator.dialects.comfydeploy.problems import RunFailed
 from orchestrator.dialects.comfydeploy.webhooks import shown_outputs
 from orchestrator.errors import FieldError, Invalid, NotFound, Unavailable
+from orchestrator.live.again import start_batch
 from orchestrator.live.following import ended, follow
 from orchestrator.live.graphs import Sending, send
 from orchestrator.live.hub import Hub
 from orchestrator.live.parts import Parts
 from orchestrator.live.starting import Order, refuse_url, start, target_of
+from orchestrator.runs.batches import MOST_RUNS, spread
 from orchestrator.runs.inputs import place
 from orchestrator.runs.lenient import addressed, fitted
 from orchestrator.runs.state import TERMINAL, Cancel
@@ -59,8 +61,21 @@ async def _start(
     deployment_id: str | None = None,
     version_id: str | None = None,
 ) -> str:
-    principal = request.user
-    order = Order(
+    order = _order(request.user, data, deployment_id=deployment_id, version_id=version_id)
+    specs = msgspec.convert((await target_of(parts, order)).inputs, list[wire.InputSpec])
+    values = fitted(data.inputs or {}, specs, parts.config.base_url)
+    run = await start(parts, msgspec.structs.replace(order, inputs=values))
+    return run.id
+
+
+def _order(
+    principal: Principal,
+    data: words.RunDeployment | words.RunWorkflow,
+    *,
+    deployment_id: str | None = None,
+    version_id: str | None = None,
+) -> Order:
+    return Order(
         organisation_id=principal.organisation_id,
         deployment_id=deployment_id,
         version_id=version_id,
@@ -69,10 +84,6 @@ async def _start(
         webhook_url=data.webhook or None,
         webhook_shape=_shape(data),
     )
-    specs = msgspec.convert((await target_of(parts, order)).inputs, list[wire.InputSpec])
-    values = fitted(data.inputs or {}, specs, parts.config.base_url)
-    run = await start(parts, msgspec.structs.replace(order, inputs=values))
-    return run.id
 
 
 def _shape(data: words.RunDeployment | words.RunWorkflow) -> str | None:
@@ -101,9 +112,25 @@ async def begin_graph(request: Asking, parts: Parts, data: words.RunWorkflow) ->
 
 
 @post(["/run", "/run/queue", "/run/deployment/queue"], status_code=200, guards=STARTS)
-async def queue_deployment(request: Asking, data: words.RunDeployment, parts: Parts) -> words.RunId:
-    """Queue a run of a deployment."""
+async def queue_deployment(request: Asking, data: words.RunDeployment, parts: Parts) -> words.RunId | words.Batched:
+    """Queue a run of a deployment, or many at once."""
+    if data.batch_number is not None or data.batch_input_params is not None:
+        return words.Batched("success", await _begin_batch(request, parts, data))
     return words.RunId(await begin(request, parts, data))
+
+
+async def _begin_batch(request: Asking, parts: Parts, data: words.RunDeployment) -> str:
+    request.user.check_run(data.deployment_id)
+    order = _order(request.user, data, deployment_id=data.deployment_id)
+    common = data.inputs or {}
+    if data.batch_input_params is not None:
+        wanted = spread(None, data.batch_input_params, common)
+    else:
+        # one more than is allowed is refused by name, and no longer list is made
+        wanted = spread([{}] * min(max(0, data.batch_number or 0), MOST_RUNS + 1), None, common)
+    specs = msgspec.convert((await target_of(parts, order)).inputs, list[wire.InputSpec])
+    values = [fitted(one, specs, parts.config.base_url) for one in wanted]
+    return (await start_batch(parts, order, values)).id
 
 
 @post("/run/workflow/queue", status_code=200, guards=[requires("developer", "runs:write")])

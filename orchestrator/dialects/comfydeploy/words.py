@@ -18,12 +18,16 @@ Inputs = dict[str, Any]
 
 
 class RunDeployment(Struct, kw_only=True):
-    """Body of the routes that run a deployment. batch_number: so many alike."""
+    """Body of the routes that run a deployment. batch_number: so many alike; batch_input_params: one for each
+    combination.
+    """
 
     deployment_id: str
     inputs: Inputs | None = None
     webhook: Annotated[str, Meta(max_length=2000)] | None = None
     webhook_intermediate_status: bool = False
+    batch_number: int | None = None
+    batch_input_params: dict[str, list[Any]] | None = None
 
 
 class RunWorkflow(Struct, kw_only=True):
@@ -43,6 +47,13 @@ class RunId(Struct):
     """The run that was queued."""
 
     run_id: str
+
+
+class Batched(Struct):
+    """The batch that was queued."""
+
+    status: str
+    batch_id: str
 
 
 class Done(Struct):

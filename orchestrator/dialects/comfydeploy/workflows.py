@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
-from orchestrator.runs.requirements import check_graph, requirements_of
+from orchestrator.live.uploading import checked
 from orchestrator.store import comfydeploy as store
 from orchestrator.store import deployments, workflows
 from orchestrator.store.db import Database
@@ -153,15 +153,15 @@ def _graph(field: str, value: Any) -> Any:
         raise BadRequest(f"Invalid JSON format: {field}: {error}", code="malformed_json") from error
 
 
-def _new_version(ui_graph: Any, api_graph: Any, snapshot: Any, comment: str) -> NewVersion:
-    if not isinstance(api_graph, dict):
+async def _new_version(
+    db: Database, principal: Principal, ui_graph: Any, api_graph: Any, snapshot: Any, comment: str = ""
+) -> NewVersion:
+    """A version that was checked; without the API graph it is made from the editor's. Raises Invalid."""
+    if api_graph is not None and not isinstance(api_graph, dict):
         message = "must be the graph in ComfyUI's API format"
         raise Invalid(f"workflow_api {message}", errors=[FieldError("workflow_api", message)])
-    errors = check_graph(api_graph)
-    if errors:
-        raise Invalid(f"{errors[0].path}: {errors[0].message}", code="bad_graph", errors=errors)
     graphs = VersionCreate(api_graph=api_graph, ui_graph=ui_graph, snapshot=snapshot, comment=comment[:2000])
-    return NewVersion(graphs, requirements_of(api_graph, ui_graph, snapshot))
+    return await checked(db, principal.organisation_id, graphs)
 
 
 # Uploading
@@ -175,17 +175,25 @@ async def upload(data: Upload, request: Asking, db: Database) -> Uploaded:
     api_graph = _graph("workflow_api", data.workflow_api)
     snapshot = data.comfyui_snapshot if second else data.snapshot
     if not second and data.workflow_id:
-        made = await _next_version(db, request.user, data.workflow_id, _new_version(ui_graph, api_graph, snapshot, ""))
+        new = await _new_version(db, request.user, ui_graph, api_graph, snapshot)
+        made = await _next_version(db, request.user, data.workflow_id, new)
         return Uploaded(made.workflow_id, made.version)
     name = (data.name if second else data.workflow_name) or ""
     if UNNAMED.fullmatch(name) or len(name) > 200:
         message = "missing either workflow_id or name (1 to 200 characters)"
         raise Invalid(f"Invalid request, {message}", errors=[FieldError("name", message)])
-    first = None if second and api_graph is None else _new_version(ui_graph, api_graph, snapshot, "")
+    first = None
+    if not second or api_graph is not None or has_nodes(ui_graph):
+        first = await _new_version(db, request.user, ui_graph, api_graph, snapshot)
     workflow = await workflows.create(db, _author(request.user), name, first)
     if workflow.version is not None:
         await _preview(db, request.user, workflow.version.id, data.machine_id)
     return Uploaded(workflow.id, workflow.latest_version, data.machine_id)
+
+
+def has_nodes(ui_graph: Any) -> bool:
+    """Whether there is anything in an editor's graph."""
+    return isinstance(ui_graph, dict) and bool(ui_graph.get("nodes"))
 
 
 async def _next_version(db: Database, principal: Principal, workflow_id: str, new: NewVersion) -> Version:
@@ -206,10 +214,10 @@ async def _preview(db: Database, principal: Principal, version_id: str, machine_
 async def upload_version(workflow_id: UUID, data: VersionUpload, request: Asking, db: Database) -> VersionRow:
     """The next version of a workflow."""
     ui_graph, api_graph = _graph("workflow", data.workflow), _graph("workflow_api", data.workflow_api)
-    new = _new_version(ui_graph, api_graph, data.comfyui_snapshot, data.comment or "")
+    new = await _new_version(db, request.user, ui_graph, api_graph, data.comfyui_snapshot, data.comment or "")
     made = await _next_version(db, request.user, str(workflow_id), new)
     await _preview(db, request.user, made.id, data.machine_id)
-    made.ui_graph, made.api_graph = ui_graph, api_graph
+    made.ui_graph, made.api_graph = new.graphs.ui_graph, new.graphs.api_graph
     return _version(made)
 
 
