@@ -93,4 +93,11 @@ def _changes(known: Known, verdict: Verdict) -> list[Change]:
 
 def _change(reporter: Reporter, event: Reported, verdict: Verdict) -> Change:
     outputs = verdict.outputs if event.status == "success" else []
-    return Change(reporter.run_id, event, reporter.organisation_id, outputs=outputs, proven=True)
+    return Change(
+        reporter.run_id,
+        event,
+        reporter.organisation_id,
+        outputs=outputs,
+        timings=verdict.timings,
+        proven=True,
+    )

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from drivers.wire import Failure, Output
+from drivers.wire import Failure, Output, Timings
 
 SETTLE_S: Final = 1.0
 """Reports overtake each other on the way by less than this."""
@@ -69,6 +69,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     claimed: dict[str, str] = {}
     values: dict[str, tuple[str, str, Any]] = {}
     gone: list[str] = []
+    timings: Timings | None = None
 
 
 class Verdict(Struct, frozen=True):
@@ -82,6 +83,7 @@ class Verdict(Struct, frozen=True):
     failure: Failure | None = None
     outputs: list[Output] = []
     missing: list[Made] = []
+    timings: Timings | None = None
 
 
 def key_of(made: Made) -> str:
@@ -105,6 +107,7 @@ def merge(one: Facts, other: Facts) -> Facts:
         claimed=_united(one.claimed, other.claimed, min),
         values=_united(one.values, other.values, _smaller),
         gone=sorted({*one.gone, *other.gone}),
+        timings=_longer(one.timings, other.timings),
     )
 
 
@@ -126,6 +129,12 @@ def _surer(one: Made, other: Made) -> Made:
 
 def _smaller(one: Any, other: Any) -> Any:
     return min((one, other), key=msgspec.json.encode)
+
+
+def _longer(one: Timings | None, other: Timings | None) -> Timings | None:
+    if one is None or other is None:
+        return one or other
+    return max((one, other), key=lambda timings: (timings.execute_ms, timings.peak_vram_bytes))
 
 
 def _likelier(one: Failure | None, other: Failure | None) -> Failure | None:
@@ -170,7 +179,7 @@ def _ended(facts: Facts, quiet_s: float) -> Verdict:
     patience = 0.0 if facts.whole else SETTLE_S if facts.success else UNSURE_S
     if quiet_s < patience:
         return Verdict("uploading", patience - quiet_s)
-    return Verdict("success", outputs=_outputs(facts, stored))
+    return Verdict("success", outputs=_outputs(facts, stored), timings=facts.timings)
 
 
 def _stored(facts: Facts) -> dict[str, str]:

@@ -13,9 +13,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from drivers.wire import Timings
 from orchestrator.runs.callbacks import LONGEST, Facts, Made, key_of, merge
 from orchestrator.runs.comfyui import failure_of, made_by, refusal_of, subfolder_of
 
+LONGEST_S: Final = 1e6
 _FILE_ID = re.compile(r"[?&]file=([0-9a-f-]{36})(?:&|$)")
 
 
@@ -102,7 +104,7 @@ _EVENTS: Final[dict[str, Callable[[Mapping[str, Any]], Facts]]] = {
 def _output(data: Any, meta: Any) -> Facts:
     """Outputs of a node, a failure, or (a list) how long nodes took, which is told once the graph has ended."""
     if isinstance(data, list):
-        return Facts(ended=True)
+        return Facts(ended=True, timings=_timings(data))
     if not isinstance(data, dict):
         return Facts()
     if "exception_message" in data:
@@ -114,6 +116,16 @@ def _output(data: Any, meta: Any) -> Facts:
         return Facts(failure=refusal_of(refusal)) if hopeless else Facts(taken=True)
     node_id = str(meta.get("node_id", "")) if isinstance(meta, dict) else ""
     return merge(made_by(node_id, data, sure=False), _claims(node_id, data))
+
+
+def _timings(nodes: list[Any]) -> Timings | None:
+    """How long the nodes took together, and the most memory of a GPU that one held."""
+    seconds, bytes_held = 0.0, 0
+    for node in nodes:
+        took, held = (node.get("time"), node.get("vram_used")) if isinstance(node, dict) else (None, None)
+        seconds += took if isinstance(took, int | float) and 0 <= took < LONGEST_S else 0.0
+        bytes_held = max(bytes_held, held if isinstance(held, int) and 0 <= held < 2**53 else 0)
+    return Timings(execute_ms=seconds * 1000, peak_vram_bytes=bytes_held) if nodes else None
 
 
 def _claims(node_id: str, data: Mapping[str, Any]) -> Facts:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.wire import Failure, Output
+from drivers.wire import Failure, Output, Timings
 from orchestrator.dialects.comfydeploy.callbacks import Callback, progress_of, read
 from orchestrator.runs.callbacks import SETTLE_S, UNSURE_S, UPLOAD_S, Facts, Made, Verdict, decide, key_of, merge
 from orchestrator.runs.comfyui import from_history, made_by, refusal_of
@@ -46,7 +46,7 @@ def right(name: str, verdict: Verdict) -> bool:
         wanted = {file_id(one) for one in case.put}
         return verdict.rung == "success" and {output.file_id for output in verdict.outputs} == wanted
     if name == "text_only":
-        return verdict == Verdict("success", outputs=[Output("2", "text", data=["a cat"])])
+        return (verdict.rung, verdict.outputs) == ("success", [Output("2", "text", data=["a cat"])])
     if name == "node_error":
         return failure is not None and (failure.kind, failure.node_id) == ("bad_graph", "1")
     return failure is not None and (failure.kind, failure.node_id) == ("node_error", "2")
@@ -189,3 +189,11 @@ def test_two_nodes_files_of_one_name_are_two() -> None:
     assert decide(unclear, SETTLE_S).rung == "uploading"
     clear = merge(unclear, Facts(claimed={key_of(one): file_id("second"), key_of(two): file_id("first")}))
     assert [output.file_id for output in decide(clear, 0).outputs] == [file_id("second"), file_id("first")]
+
+
+def test_what_nodes_took_is_added_up() -> None:
+    """The list that ends a prompt tells its execute time, for the choice of machines; nonsense in it is left out."""
+    told = [{"id": "1", "time": 0.5, "vram_used": 7}, {"id": "2", "time": 1, "vram_used": 9}, {"time": "x"}, 3]
+    facts = merge(read(Callback(output_data=told)), read(Callback(output_data=[])))
+    assert facts.timings == Timings(execute_ms=1500, peak_vram_bytes=9)
+    assert decide(merge(facts, Facts(success=True)), SETTLE_S).timings == facts.timings
