@@ -65,7 +65,8 @@ async def create(
     principal = request.user
     if data.version_id is not None and not principal.may("developer"):
         raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
-    principal.check_run(data.deployment_id)
+    if data.deployment_id is None:
+        principal.check_run(None)
     run = await start(
         parts,
         Order(
@@ -81,6 +82,7 @@ async def create(
             max_attempts=data.max_attempts,
             once=await once_of(request),
             api_key_id=principal.key_id,
+            only=principal.deployment_ids,
         ),
     )
     location = f"/api/v1/runs/{run.id}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from drivers.wire import RunId
 from orchestrator.live.quotas import QuotaBook, queue_full
-from orchestrator.store import runs
+from orchestrator.store import runs, targets
 from orchestrator.store.db import Database
 from orchestrator.store.idempotency import Repeated
 from orchestrator.store.writer import Writer
@@ -20,7 +20,7 @@ class Queue:
         self._added = added
         self.quotas = QuotaBook(db)
         self._writer: Writer[runs.NewRun, RunId | Repeated | None] = Writer(self._insert)
-        self._reader: Writer[runs.Wanted, runs.Target | None] = Writer(self._look_up)
+        self._reader: Writer[targets.Wanted, targets.Target | None] = Writer(self._look_up)
 
     def start(self) -> None:
         """Begin to take runs."""
@@ -32,12 +32,12 @@ class Queue:
         await self._reader.stop()
         await self._writer.stop()
 
-    async def target(self, wanted: runs.Wanted) -> runs.Target | None:
+    async def target(self, wanted: targets.Wanted) -> targets.Target | None:
         """What a run shall be of, as it is now; look-ups that wait share a query."""
         return await self._reader.put(wanted)
 
-    async def _look_up(self, wanted: list[runs.Wanted]) -> list[runs.Target | None]:
-        return await runs.targets(self._db, wanted)
+    async def _look_up(self, wanted: list[targets.Wanted]) -> list[targets.Target | None]:
+        return await targets.targets(self._db, wanted)
 
     async def add(self, run: runs.NewRun) -> RunId | Repeated | None:
         """Queue a run; once this returns it is durable and will end exactly once. Else: as runs.insert has it.

@@ -5,7 +5,8 @@ It knows what a deployment or a version demands, and no words of any API but tho
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -19,9 +20,12 @@ from orchestrator.live.once import other_body
 from orchestrator.live.parts import Parts
 from orchestrator.runs import inputs
 from orchestrator.runs.schedule import Demand, lane_of
-from orchestrator.store import idempotency, runs
+from orchestrator.runs.split import pick
+from orchestrator.store import idempotency, runs, targets
 from orchestrator.store.idempotency import Once, Repeated
 from orchestrator.store.ids import new_id
+
+ALIAS: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -29,6 +33,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
     once: its Idempotency-Key (live/once.py); the same again gives the same run. id: what the run shall be called, from
     who noted something of it before; None: a new id. webhook_shape: in whose words webhook_url is told; None: ours.
+    deployment_id may be a deployment's alias. only: the deployments that it may be of; None: any.
     """
 
     organisation_id: str
@@ -47,6 +52,7 @@ class Order(Struct, frozen=True, kw_only=True):
     api_key_id: str | None = None
     batch_id: str | None = None
     webhook_shape: str | None = None
+    only: frozenset[str] | None = None
 
 
 async def start(parts: Parts, order: Order) -> runs.NewRun:
@@ -68,7 +74,8 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
 
 async def checked(parts: Parts, order: Order) -> runs.NewRun:
     """The run that an order stands for, not queued yet. Raises Invalid, NotFound or Conflict."""
-    target = await target_of(parts, order)
+    run_id = order.id or new_id()
+    target = _drawn(await target_of(parts, order), run_id)
     specs = msgspec.convert(target.inputs, list[wire.InputSpec])
     errors = inputs.check(order.inputs, specs) or await missing_files(
         parts, order.organisation_id, inputs.file_ids(order.inputs)
@@ -77,7 +84,7 @@ async def checked(parts: Parts, order: Order) -> runs.NewRun:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
         refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
-    run = _new_run(order, target, order.timeout_s or parts.config.run_timeout_s)
+    run = _new_run(order, target, run_id, order.timeout_s or parts.config.run_timeout_s)
     await parts.abilities.require(run.lane, run.organisation_id, run.version_id, run.pool, run.pinned_machine_id)
     return run
 
@@ -113,21 +120,38 @@ def refuse_url(field: str, url: str, *, allow_private: bool) -> None:
         raise Invalid(f"{field}: {error}", code="url_refused", errors=[FieldError(field, str(error))]) from error
 
 
-async def target_of(parts: Parts, order: Order) -> runs.Target:
+async def target_of(parts: Parts, order: Order) -> targets.Target:
     """What the order wants to run, as it is now. Raises Invalid, NotFound."""
     if (order.deployment_id is None) == (order.version_id is None):
         errors = [FieldError("deployment_id", "give exactly one of deployment_id and version_id")]
         raise Invalid("give exactly one of deployment_id and version_id", errors=errors)
     kind: Literal["deployment", "version"] = "version" if order.deployment_id is None else "deployment"
+    wanted = _wanted(order, kind)
+    target = await parts.queue.target(wanted)
+    if target is None or (order.only is not None and target.deployment_id not in order.only):
+        raise NotFound(f"there is no {kind} {wanted.id}", code=f"{kind}_not_found")
+    return target
+
+
+def _wanted(order: Order, kind: Literal["deployment", "version"]) -> targets.Wanted:
+    text = order.deployment_id or order.version_id or ""
     field = f"{kind}_id"
     try:
-        wanted = str(UUID(order.deployment_id or order.version_id or ""))
+        return targets.Wanted(order.organisation_id, str(UUID(text)), kind)
     except ValueError:
+        if kind == "deployment" and ALIAS.fullmatch(text):
+            return targets.Wanted(order.organisation_id, text, "alias")
         raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
-    target = await parts.queue.target(runs.Wanted(order.organisation_id, wanted, kind))
-    if target is None:
-        raise NotFound(f"there is no {kind} {wanted}", code=f"{kind}_not_found")
-    return target
+
+
+def _drawn(target: targets.Target, run_id: str) -> targets.Target:
+    """The version that falls to this run, where several share the deployment's runs."""
+    if not target.others:
+        return target
+    chosen = pick(run_id, None, [(other, other.percent) for other in target.others])
+    if chosen is None:
+        return target
+    return msgspec.structs.replace(target, version_id=chosen.version_id, inputs=chosen.inputs, others=[])
 
 
 async def missing_files(parts: Parts, organisation_id: str, wanted: list[str]) -> list[FieldError]:
@@ -142,7 +166,7 @@ async def missing_files(parts: Parts, organisation_id: str, wanted: list[str]) -
     ]
 
 
-def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
+def _new_run(order: Order, target: targets.Target, run_id: str, timeout_s: int) -> runs.NewRun:
     pool = {**target.pool, **order.pool}
     demand = Demand(
         order.organisation_id,
@@ -151,7 +175,7 @@ def _new_run(order: Order, target: runs.Target, timeout_s: int) -> runs.NewRun:
         pinned=target.machine_id,  # type: ignore[arg-type]
     )
     return runs.NewRun(
-        id=order.id or new_id(),  # type: ignore[arg-type]
+        id=run_id,  # type: ignore[arg-type]
         organisation_id=order.organisation_id,
         workflow_id=target.workflow_id,
         version_id=target.version_id,

@@ -6,6 +6,7 @@ Requests refuse unknown fields; lists answer `{items, next_cursor}`. A module fo
 
 from orchestrator.wire.access import *
 from orchestrator.wire.base import *
+from orchestrator.wire.deployments import *
 from orchestrator.wire.files import *
 from orchestrator.wire.machines import *
 from orchestrator.wire.members import *

@@ -1,13 +1,13 @@
-"""Workflows, their versions and what these need; deployments."""
+"""Workflows, their versions and what these need."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import Meta, Struct
 
-from orchestrator.wire.base import Environment, Label, MachineState, Name, Request
+from orchestrator.wire.base import MachineState, Name, Request
 
 
 class WorkflowCreate(Request):
@@ -150,35 +150,3 @@ class Workflow(Struct, omit_defaults=True):
     created_at: datetime
     updated_at: datetime
     version: Version | None = None
-
-
-class DeploymentCreate(Request):
-    """Body of POST /deployments: makes or moves the workflow's deployment of that environment."""
-
-    version_id: str
-    environment: Environment = "production"
-    machine_id: str | None = None
-    pool: dict[Label, Label] = field(default_factory=dict)
-
-
-class DeploymentUpdate(Request):
-    """Body of PATCH /deployments/{id}: what is left out stays."""
-
-    version_id: str | None = None
-    machine_id: str | UnsetType | None = UNSET  # null unpins
-    pool: dict[Label, Label] | None = None
-
-
-class Deployment(Struct, omit_defaults=True):
-    """A version made callable, and the machines that may run it."""
-
-    id: str
-    workflow_id: str
-    workflow_name: str
-    version_id: str
-    version: int
-    environment: Environment
-    created_at: datetime
-    updated_at: datetime
-    machine_id: str | None = None
-    pool: dict[str, str] = {}
