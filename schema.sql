@@ -747,7 +747,8 @@ create table comfyui_links (
   sender text not null,
   created_by uuid references users on delete cascade,
   created_at timestamptz not null default now(),
-  used_at timestamptz
+  used_at timestamptz,
+  scopes text[] not null
 );
 create index comfyui_links_organisation on comfyui_links (organisation_id, id desc);
 comment on table comfyui_links is 'A link that opens the ComfyUI facade in one browser, once; the browser then has a cookie.';
@@ -762,6 +763,7 @@ comment on column comfyui_links.sender is 'Whom it acts for, as in audit_log.';
 comment on column comfyui_links.created_by is 'Who made the link (users.id); null for an API key without a maker.';
 comment on column comfyui_links.created_at is 'When the row was made.';
 comment on column comfyui_links.used_at is 'When it was traded; refused from then on.';
+comment on column comfyui_links.scopes is 'What the browser may do of what its role allows, as resource:action.';
 
 create table comfyui_files (
   organisation_id uuid not null references organisations on delete cascade,

@@ -231,6 +231,7 @@ class NewLink(Struct, frozen=True, kw_only=True):
     sender: str
     created_by: str | None
     role: Role
+    scopes: list[str]
     code_hash: bytes
     code_s: int
     life_s: int
@@ -241,8 +242,8 @@ async def add_link(db: Database, new: NewLink) -> datetime:
     expires_at: datetime = await db.fetchval(
         """
         insert into comfyui_links
-          (id, organisation_id, sender, created_by, role, code_hash, code_expires_at, expires_at)
-        values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), now() + make_interval(secs => $8))
+          (id, organisation_id, sender, created_by, role, code_hash, code_expires_at, expires_at, scopes)
+        values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), now() + make_interval(secs => $8), $9)
         returning code_expires_at
         """,
         uuid7(),
@@ -253,6 +254,7 @@ async def add_link(db: Database, new: NewLink) -> datetime:
         new.code_hash,
         new.code_s,
         new.life_s,
+        new.scopes,
     )
     return expires_at
 
@@ -277,13 +279,14 @@ class Guest(Struct, frozen=True):
     sender: str
     user_id: str | None
     role: Role
+    scopes: list[str]
 
 
 async def guest(db: Database, token_hash: bytes) -> Guest | None:
     """Who has this token, while it is good, and its maker is a member and the maker's key is not revoked."""
     row = await db.fetchrow(
         """
-        select l.organisation_id, l.sender, l.created_by, greatest(l.role, m.role, k.role) as role
+        select l.organisation_id, l.sender, l.created_by, l.scopes, greatest(l.role, m.role, k.role) as role
         from comfyui_links l
         left join memberships m on m.organisation_id = l.organisation_id and m.user_id = l.created_by
         left join api_keys k on k.organisation_id = l.organisation_id and 'key:' || k.id = l.sender
@@ -296,7 +299,7 @@ async def guest(db: Database, token_hash: bytes) -> Guest | None:
     if row is None:
         return None
     user_id = None if row["created_by"] is None else str(row["created_by"])
-    return Guest(str(row["organisation_id"]), row["sender"], user_id, row["role"])
+    return Guest(str(row["organisation_id"]), row["sender"], user_id, row["role"], row["scopes"])
 
 
 class Kept(Struct, frozen=True):

@@ -72,6 +72,19 @@ async def test_a_link_opens_the_facade_once_and_nothing_else(tool, orchestrator)
         assert (await late.get("/comfy/enter?code=made-up")).status_code == 410
 
 
+async def test_a_link_gives_no_more_than_its_maker_has(api, orchestrator):
+    """The browser of a key with scopes has these and no others."""
+    wanted = {"name": "narrow", "scopes": ["runs:read", "runs:write"]}
+    key = (await api.post("/api/v1/api-keys", json=wanted)).json()["key"]
+    async with client_with(orchestrator, key) as maker:
+        link = (await maker.post("/api/v1/comfyui-links")).json()["url"]
+    async with httpx.AsyncClient(base_url=orchestrator.url) as browser:
+        await browser.get(link)
+        assert (await browser.get("/comfy/queue")).status_code == 200
+        assert (await browser.get("/comfy/object_info")).status_code == 403
+        assert (await browser.get("/comfy/settings")).status_code == 403
+
+
 async def test_a_link_ends_with_the_key_that_made_it(api, orchestrator):
     """A revoked key's links and their cookies let nobody in."""
     made = (await api.post("/api/v1/api-keys", json={"name": "short-lived"})).json()

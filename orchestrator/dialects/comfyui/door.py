@@ -27,7 +27,18 @@ from orchestrator.store.ids import digest, token
 COOKIE: Final = "cf_comfy"
 CODE_S: Final = 600
 LIFE_S: Final = 12 * 3600
-SCOPES: Final = frozenset({"runs:read", "runs:write", "files:read", "files:write", "machines:read"})
+SCOPES: Final = frozenset(
+    {
+        "runs:read",
+        "runs:write",
+        "files:read",
+        "files:write",
+        "machines:read",
+        "workflows:read",
+        "workflows:write",
+    }
+)
+"""What a browser may do at most; under the facade only, where nothing else is."""
 
 
 class Link(Struct):
@@ -61,7 +72,7 @@ async def principal_of(scope: Scope, authenticator: Authenticator) -> Principal 
         raise Forbidden("a page of another site may not act with this cookie", code="cross_site")
     kind, _, name = guest.sender.partition(":")
     key_id = name if kind == "key" else None
-    return Principal(guest.organisation_id, guest.role, guest.user_id, key_id, scopes=SCOPES)
+    return Principal(guest.organisation_id, guest.role, guest.user_id, key_id, scopes=frozenset(guest.scopes))
 
 
 OPT: Final[dict[str, Any]] = {"principal_by": principal_of}
@@ -81,6 +92,7 @@ async def create_link(principal: Principal, db: Database, config: Config) -> Lin
         sender=principal.actor,
         created_by=principal.user_id,
         role=principal.role,
+        scopes=sorted(SCOPES if principal.scopes is None else SCOPES & principal.scopes),
         code_hash=digest(code),
         code_s=CODE_S,
         life_s=LIFE_S,

@@ -31,8 +31,8 @@ ABSENT: Final = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>ComfyFleet</title>
-<p>This is a ComfyUI server over a pool of machines. Tools are given this address and an API key. ComfyUI's own front end
-is shown on a host name of its own (<code>FLEET_COMFYUI_HOST</code>), when the package comfyui-frontend-package is
+<p>This is a ComfyUI server over a pool of machines. Tools are given this address and an API key. ComfyUI's own front
+end is shown on a host name of its own (<code>FLEET_COMFYUI_HOST</code>), when the package comfyui-frontend-package is
 installed.</p>
 </html>
 """
