@@ -19,6 +19,7 @@ from msgspec import Struct
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "deploy" / "demo"
 START_S = 90.0
+FACADE_HOST = "localhost"
 
 
 class Fleet(Struct):
@@ -81,7 +82,7 @@ def serve(home: Path, database_url: str, port: int) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [*command, "--port-file", str(port_file)],
             cwd=ROOT,
-            env=_environment(database_url=database_url),
+            env=_environment(database_url=database_url, comfyui_host=FACADE_HOST),
             stdout=log,
             stderr=log,
         )

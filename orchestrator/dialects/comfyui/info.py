@@ -129,6 +129,18 @@ async def extensions() -> list[str]:
     return []
 
 
+@get("/templates/index.json", guards=SEES)
+async def templates() -> list[Any]:
+    """No example workflows; the front end waits for the list."""
+    return []
+
+
+@get("/experiment/models", guards=SEES)
+async def model_places(principal: Principal, db: Database) -> list[dict[str, Any]]:
+    """The kinds of models, whose folders are each machine's own."""
+    return [{"name": folder, "folders": []} for folder in sorted(await _models(db, principal))]
+
+
 @get(["/i18n", "/workflow_templates"], guards=SEES)
 async def nothing_more() -> dict[str, Any]:
     """No translations and no templates of node packs."""
@@ -144,5 +156,7 @@ handlers: Final = [
     models_in,
     embeddings,
     extensions,
+    templates,
+    model_places,
     nothing_more,
 ]
