@@ -29,7 +29,7 @@ from orchestrator.store.ledger import Change, Ledger
     status_code=202,
     operation_id="create_batch",
     summary="Start many runs",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     responses=documented(400, 403, 404, 409, 413, 429),
 )
 async def create(
@@ -39,6 +39,8 @@ async def create(
     principal = request.user
     if data.version_id is not None and not principal.may("developer"):
         raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
+    if data.deployment_id is None:
+        principal.check_run(None)
     order = Order(
         organisation_id=principal.organisation_id,
         deployment_id=data.deployment_id,
@@ -50,6 +52,7 @@ async def create(
         timeout_s=data.timeout_s,
         max_attempts=data.max_attempts,
         api_key_id=principal.key_id,
+        only=principal.deployment_ids,
     )
     started = await start_batch(parts, order, spread(data.inputs, data.input_grid, data.common_inputs))
     location = f"/api/v1/runs/batches/{started.id}"
@@ -77,7 +80,7 @@ async def list_batches(
     "/batches/{batch_id:uuid}",
     operation_id="get_batch",
     summary="Look at a batch",
-    guards=[requires("playground", "runs:read")],
+    guards=[requires("playground", "runs:read", bound=True)],
     responses=documented(403, 404),
 )
 async def get_batch(batch_id: UUID, principal: Principal, db: Database) -> wire.Batch:
@@ -88,7 +91,7 @@ async def get_batch(batch_id: UUID, principal: Principal, db: Database) -> wire.
 async def _own(db: Database, principal: Principal, batch_id: UUID) -> wire.Batch:
     made_by = None if principal.may("viewer") else principal.user_id or str(UUID(int=0))
     found = await batches.page(db, principal.organisation_id, only=batch_id, made_by=made_by)
-    if not found:
+    if not found or not principal.may_run(found[0].deployment_id):
         raise NotFound(f"there is no batch {batch_id}", code="batch_not_found")
     return found[0]
 
@@ -98,7 +101,7 @@ async def _own(db: Database, principal: Principal, batch_id: UUID) -> wire.Batch
     status_code=200,
     operation_id="cancel_batch",
     summary="Cancel a batch",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     responses=documented(403, 404),
 )
 async def cancel(batch_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Batch:

@@ -246,7 +246,7 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     status_code=202,
     operation_id="retry_run",
     summary="Start a run once more",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     responses=documented(403, 404, 409, 429),
 )
 async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wire.RunAccepted]:
@@ -270,7 +270,7 @@ async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wi
     "/{run_id:uuid}",
     operation_id="update_run_marks",
     summary="Note something about a run",
-    guards=[requires("playground", "runs:write")],
+    guards=[requires("playground", "runs:write", bound=True)],
     responses=documented(400, 403, 404),
 )
 async def update(run_id: UUID, data: wire.RunUpdate, principal: Principal, db: Database) -> wire.Run:

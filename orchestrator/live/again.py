@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from drivers.wire import RunId
 from orchestrator import wire
 from orchestrator.errors import FieldError, Invalid, NotFound
 from orchestrator.live.parts import Parts
-from orchestrator.live.starting import Order, checked, missing_files, target_of
+from orchestrator.live.starting import Order, checked, drawn, missing_files, new_run, refuse_url, target_of
 from orchestrator.runs import inputs
 from orchestrator.store import runs
 from orchestrator.store.ids import new_id
@@ -33,26 +33,33 @@ async def start_batch(parts: Parts, order: Order, values: Sequence[dict[str, Any
 
     Raises Invalid, whose errors say which run (`inputs[3].seed`); or as `start` does.
     """
-    await _check_inputs(parts, order, values)
-    batch_id = new_id()
-    first = await checked(parts, replace(order, inputs=values[0], batch_id=batch_id))
-    new = [first, *(replace(first, id=RunId(new_id()), inputs=one) for one in values[1:])]
+    batch_id, target = new_id(), await target_of(parts, order)
+    new = []
+    for one in values:
+        run_id = new_id()
+        new.append(new_run(parts, replace(order, inputs=one, batch_id=batch_id), drawn(target, run_id), run_id))
+    specs = {target.version_id: target.inputs, **{other.version_id: other.inputs for other in target.others}}
+    await _check_inputs(
+        parts, new, {version: msgspec.convert(of, list[wire.InputSpec]) for version, of in specs.items()}
+    )
+    if order.webhook_url is not None:
+        refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
+    for run in {run.lane: run for run in new}.values():
+        await parts.abilities.require(run.lane, run.organisation_id, run.version_id, run.pool, run.pinned_machine_id)
     await parts.queue.add_batch(batch_id, new)
     return StartedBatch(batch_id, [run.id for run in new])
 
 
-async def _check_inputs(parts: Parts, order: Order, values: Sequence[dict[str, Any]]) -> None:
-    target = await target_of(parts, order)
-    specs = msgspec.convert(target.inputs, list[wire.InputSpec])
+async def _check_inputs(parts: Parts, new: Sequence[runs.NewRun], specs: Mapping[str, list[wire.InputSpec]]) -> None:
     errors: list[FieldError] = []
-    for place, one in enumerate(values):
-        found = inputs.check(one, specs)
+    for place, run in enumerate(new):
+        found = inputs.check(run.inputs, specs[run.version_id])
         errors += [replace(error, path=error.path.replace("inputs", f"inputs[{place}]", 1)) for error in found]
         if len(errors) >= MOST_ERRORS:
             break
     if not errors:
-        wanted = dict.fromkeys(file_id for one in values for file_id in inputs.file_ids(one))
-        errors = await missing_files(parts, order.organisation_id, list(wanted))
+        wanted = dict.fromkeys(file_id for run in new for file_id in inputs.file_ids(run.inputs))
+        errors = await missing_files(parts, new[0].organisation_id, list(wanted))
     if errors:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors[:MOST_ERRORS])
 

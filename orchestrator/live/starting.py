@@ -75,7 +75,7 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
 async def checked(parts: Parts, order: Order) -> runs.NewRun:
     """The run that an order stands for, not queued yet. Raises Invalid, NotFound or Conflict."""
     run_id = order.id or new_id()
-    target = _drawn(await target_of(parts, order), run_id)
+    target = drawn(await target_of(parts, order), run_id)
     specs = msgspec.convert(target.inputs, list[wire.InputSpec])
     errors = inputs.check(order.inputs, specs) or await missing_files(
         parts, order.organisation_id, inputs.file_ids(order.inputs)
@@ -84,7 +84,7 @@ async def checked(parts: Parts, order: Order) -> runs.NewRun:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
         refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
-    run = _new_run(order, target, run_id, order.timeout_s or parts.config.run_timeout_s)
+    run = new_run(parts, order, target, run_id)
     await parts.abilities.require(run.lane, run.organisation_id, run.version_id, run.pool, run.pinned_machine_id)
     return run
 
@@ -144,7 +144,7 @@ def _wanted(order: Order, kind: Literal["deployment", "version"]) -> targets.Wan
         raise Invalid(f"{field} is not an id", errors=[FieldError(field, "is not a UUID")]) from None
 
 
-def _drawn(target: targets.Target, run_id: str) -> targets.Target:
+def drawn(target: targets.Target, run_id: str) -> targets.Target:
     """The version that falls to this run, where several share the deployment's runs."""
     if not target.others:
         return target
@@ -166,7 +166,8 @@ async def missing_files(parts: Parts, organisation_id: str, wanted: list[str]) -
     ]
 
 
-def _new_run(order: Order, target: targets.Target, run_id: str, timeout_s: int) -> runs.NewRun:
+def new_run(parts: Parts, order: Order, target: targets.Target, run_id: str) -> runs.NewRun:
+    """The run that an order stands for, once its target is known and all was checked."""
     pool = {**target.pool, **order.pool}
     demand = Demand(
         order.organisation_id,
@@ -187,7 +188,7 @@ def _new_run(order: Order, target: targets.Target, run_id: str, timeout_s: int) 
         pinned_machine_id=target.machine_id,
         inputs=order.inputs,
         max_attempts=order.max_attempts,
-        timeout_s=timeout_s,
+        timeout_s=order.timeout_s or parts.config.run_timeout_s,
         webhook_url=order.webhook_url,
         created_by=order.created_by,
         once=order.once,

@@ -40,7 +40,8 @@ async def page(
     """Batches, newest first, with their counts. only: that one; made_by: those of this user."""
     rows = await db.fetch(
         """
-        select b.id, b.total, b.created_at, c.counts, coalesce(c.ended, 0) as ended
+        select b.id, b.total, b.created_at, c.counts, coalesce(c.ended, 0) as ended,
+               (select r.deployment_id from runs r where r.batch_id = b.id limit 1) as deployment_id
         from batches b
         left join lateral (
           select jsonb_object_agg(s.status, s.n) as counts,
@@ -74,4 +75,5 @@ async def unended(db: Database, organisation_id: str, batch_id: UUID) -> list[Ru
 
 
 def _batch(row: Record) -> Batch:
-    return Batch(str(row["id"]), row["total"], row["created_at"], int(row["ended"]), row["counts"] or {})
+    deployment_id = None if row["deployment_id"] is None else str(row["deployment_id"])
+    return Batch(str(row["id"]), row["total"], row["created_at"], int(row["ended"]), row["counts"] or {}, deployment_id)

@@ -75,6 +75,7 @@ class Batch(Struct, omit_defaults=True):
     created_at: datetime
     ended: int = 0
     counts: dict[str, int] = {}
+    deployment_id: str | None = None
 
 
 class RunAccepted(Struct):
