@@ -16,6 +16,13 @@ from orchestrator import wire
 from orchestrator.auth import PUBLIC
 
 _PAGE_NAME: Final = re.compile(rb'Page_orchestrator\.wire\.(\w+?)_(?=")')
+_EXPORT: Final = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/WorkflowExport"}},
+        "application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}},
+    },
+}
 _MULTIPART: Final = {
     "required": True,
     "content": {
@@ -57,6 +64,7 @@ def document(app: Litestar) -> bytes:
     _mark_public(operations, _public_operations(app))
     _drop_foreign_errors(operations)
     schema["paths"]["/api/v1/files"]["post"]["requestBody"] = _MULTIPART
+    schema["paths"]["/api/v1/workflows/import"]["post"]["requestBody"] = _EXPORT
     data = _PAGE_NAME.sub(rb"PageOf\1", msgspec.json.encode(schema, order="deterministic"))
     return msgspec.json.format(data, indent=2) + b"\n"
 

@@ -10,12 +10,23 @@ from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import NotFound
 from orchestrator.live.parts import Parts
-from orchestrator.wire import Compatibility
+from orchestrator.runs.diff import diff as difference
+from orchestrator.runs.schema import inputs_schema, outputs_schema
+from orchestrator.store import versions
+from orchestrator.store.db import Database
+from orchestrator.store.versions import Whole
+from orchestrator.wire import Compatibility, VersionDiff, VersionSchema
 
 
-def absent(version_id: UUID) -> NotFound:
-    """There is no such version, or it is another organisation's."""
+def _absent(version_id: UUID) -> NotFound:
     return NotFound(f"there is no version {version_id}", code="version_not_found")
+
+
+async def _found(db: Database, principal: Principal, version_id: UUID) -> Whole:
+    found = await versions.by_id(db, principal.organisation_id, version_id)
+    if found is None:
+        raise _absent(version_id)
+    return found
 
 
 @get(
@@ -29,8 +40,34 @@ async def compatibility(version_id: UUID, principal: Principal, parts: Parts) ->
     """The version beside what every machine last said it has, in words and as data."""
     found = await parts.abilities.of_version(principal.organisation_id, str(version_id))
     if found is None:
-        raise absent(version_id)
+        raise _absent(version_id)
     return found
 
 
-routes = [Router("/api/v1/versions", route_handlers=[compatibility], tags=["versions"])]
+@get(
+    "/{version_id:uuid}/schema",
+    guards=[requires("viewer", "workflows:read")],
+    operation_id="get_version_schema",
+    summary="What a version takes and gives, as JSON Schema",
+    responses=documented(403, 404),
+)
+async def schema(version_id: UUID, principal: Principal, db: Database) -> VersionSchema:
+    """Derived from its external nodes: the `inputs` of a run, and the `outputs` of one that has succeeded."""
+    needs = (await _found(db, principal, version_id)).requirements
+    return VersionSchema(str(version_id), inputs_schema(needs.inputs), outputs_schema(needs.outputs))
+
+
+@get(
+    "/{version_id:uuid}/diff",
+    guards=[requires("viewer", "workflows:read")],
+    operation_id="diff_versions",
+    summary="How a version differs from another",
+    responses=documented(400, 403, 404),
+)
+async def diff(version_id: UUID, against: UUID, principal: Principal, db: Database) -> VersionDiff:
+    """What has to be done to the version `against` to get this one; they may be of different workflows."""
+    after, before = await _found(db, principal, version_id), await _found(db, principal, against)
+    return difference(before.api_graph, after.api_graph, before.requirements, after.requirements)
+
+
+routes = [Router("/api/v1/versions", route_handlers=[compatibility, schema, diff], tags=["versions"])]

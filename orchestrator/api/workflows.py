@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from litestar import Router, delete, get, post
+from litestar import Response, Router, delete, get, patch, post
 
+from orchestrator.api import transfer
+from orchestrator.api.etags import IfMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
@@ -15,7 +17,7 @@ from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.store import workflows
 from orchestrator.store.db import Database
 from orchestrator.store.workflows import Author
-from orchestrator.wire import Page, Version, VersionCreate, Workflow, WorkflowCreate
+from orchestrator.wire import Page, Version, VersionCreate, Workflow, WorkflowCreate, WorkflowUpdate
 
 
 def _absent(workflow_id: UUID) -> NotFound:
@@ -63,14 +65,34 @@ async def list_workflows(
     responses=documented(403, 404),
     guards=[requires("viewer", "workflows:read")],
 )
-async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) -> Workflow:
-    """The workflow with its newest version (without the graphs)."""
+async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) -> Response[Workflow]:
+    """The workflow with its newest version (without the graphs); its ETag names this state of it."""
+    return await _shown(db, principal, workflow_id)
+
+
+async def _shown(db: Database, principal: Principal, workflow_id: UUID) -> Response[Workflow]:
     workflow = await workflows.get(db, principal.organisation_id, workflow_id)
     if workflow is None:
         raise _absent(workflow_id)
     newest = await workflows.versions(db, principal.organisation_id, workflow_id, None, 1)
     workflow.version = newest[0] if newest else None
-    return workflow
+    return tagged(workflow, workflow.revision)
+
+
+@patch(
+    "/{workflow_id:uuid}",
+    guards=[requires("developer", "workflows:write")],
+    operation_id="update_workflow",
+    summary="Rename a workflow",
+    responses=documented(400, 403, 404, 412),
+)
+async def update(
+    workflow_id: UUID, data: WorkflowUpdate, principal: Principal, db: Database, if_match: IfMatch = None
+) -> Response[Workflow]:
+    """Its versions and deployments stay as they are."""
+    if not await workflows.rename(db, _author(principal), workflow_id, data.name, expected(if_match)):
+        raise _absent(workflow_id)
+    return await _shown(db, principal, workflow_id)
 
 
 @delete(
@@ -79,11 +101,11 @@ async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) ->
     guards=[requires("developer", "workflows:write")],
     operation_id="delete_workflow",
     summary="Delete a workflow",
-    responses=documented(403, 404),
+    responses=documented(403, 404, 412),
 )
-async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database) -> None:
+async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database, if_match: IfMatch = None) -> None:
     """The workflow and its deployments disappear; its runs stay."""
-    if not await workflows.delete(db, _author(principal), workflow_id):
+    if not await workflows.delete(db, _author(principal), workflow_id, expected(if_match)):
         raise _absent(workflow_id)
 
 
@@ -144,10 +166,12 @@ routes = [
             create,
             list_workflows,
             get_workflow,
+            update,
             delete_workflow,
             create_version,
             list_versions,
             get_version,
+            *transfer.handlers,
         ],
         guards=[requires("viewer")],
         tags=["workflows"],

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.errors import FieldError, Invalid
+from orchestrator.live.policing import refuse_forbidden
 from orchestrator.runs.conversion import classes_of, convert
 from orchestrator.runs.requirements import check_graph, requirements_of
 from orchestrator.store import inventories
@@ -24,7 +25,9 @@ async def checked(db: Database, organisation_id: str, graphs: VersionCreate) -> 
         graphs = replace(graphs, api_graph=await _converted(db, organisation_id, graphs.ui_graph))
     assert graphs.api_graph is not None
     _refuse(check_graph(graphs.api_graph))
-    return NewVersion(graphs, requirements_of(graphs.api_graph, graphs.ui_graph, graphs.snapshot))
+    needs = requirements_of(graphs.api_graph, graphs.ui_graph, graphs.snapshot)
+    await refuse_forbidden(db, organisation_id, needs.node_classes)
+    return NewVersion(graphs, needs)
 
 
 async def _converted(db: Database, organisation_id: str, ui_graph: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from orchestrator.errors import PreconditionFailed
 from orchestrator.runs.requirements import Requirements
 from orchestrator.store import audit
 from orchestrator.store.db import Database
@@ -64,7 +65,7 @@ async def add_version(db: Database, author: Author, workflow_id: UUID, new: NewV
 async def _add(connection: AnyConnection, author: Author, workflow_id: UUID, new: NewVersion) -> Version | None:
     number = await connection.fetchval(
         """
-        update workflows set latest_version = latest_version + 1, updated_at = now()
+        update workflows set latest_version = latest_version + 1, revision = revision + 1, updated_at = now()
         where organisation_id = $1 and id = $2 and deleted_at is null returning latest_version
         """,
         author.organisation_id,
@@ -100,7 +101,7 @@ async def get(db: Database, organisation_id: str, workflow_id: UUID) -> Workflow
     """One workflow that was not deleted."""
     row = await db.fetchrow(
         """
-        select id, name, latest_version, created_at, updated_at from workflows
+        select id, name, latest_version, created_at, updated_at, revision from workflows
         where organisation_id = $1 and id = $2 and deleted_at is null
         """,
         organisation_id,
@@ -113,7 +114,7 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     """Workflows that were not deleted, newest first."""
     rows = await db.fetch(
         """
-        select id, name, latest_version, created_at, updated_at from workflows
+        select id, name, latest_version, created_at, updated_at, revision from workflows
         where organisation_id = $1 and deleted_at is null and not hidden and ($2::uuid is null or id < $2)
         order by id desc limit $3
         """,
@@ -124,19 +125,50 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     return [_workflow(row) for row in rows]
 
 
-async def delete(db: Database, author: Author, workflow_id: UUID) -> bool:
-    """Hide a workflow and its deployments; its runs stay. False: there is no such workflow."""
+async def rename(db: Database, author: Author, workflow_id: UUID, name: str, expected: int | None) -> bool:
+    """Give it another name. False: there is no such workflow. Raises PreconditionFailed."""
     async with db.transaction() as connection:
-        found = await connection.execute(
+        if not await _held(connection, author.organisation_id, workflow_id, expected):
+            return False
+        await connection.execute(
             """
-            update workflows set deleted_at = now(), updated_at = now()
-            where organisation_id = $1 and id = $2 and deleted_at is null
+            update workflows set name = $3, revision = revision + 1, updated_at = now()
+            where organisation_id = $1 and id = $2
+            """,
+            author.organisation_id,
+            workflow_id,
+            name,
+        )
+        subject = f"workflow:{workflow_id}"
+        await audit.record(connection, author.organisation_id, author.actor, "workflow.rename", subject, name=name)
+    return True
+
+
+async def _held(connection: AnyConnection, organisation_id: str, workflow_id: UUID, expected: int | None) -> bool:
+    """Hold the workflow against other changes. False: there is none. Raises PreconditionFailed."""
+    revision = await connection.fetchval(
+        "select revision from workflows where organisation_id = $1 and id = $2 and deleted_at is null for update",
+        organisation_id,
+        workflow_id,
+    )
+    if revision is not None and expected is not None and revision != expected:
+        raise PreconditionFailed(f'the workflow was changed meanwhile: its ETag is "{revision}" now')
+    return revision is not None
+
+
+async def delete(db: Database, author: Author, workflow_id: UUID, expected: int | None = None) -> bool:
+    """Hide a workflow and its deployments; its runs stay. False: there is none. Raises PreconditionFailed."""
+    async with db.transaction() as connection:
+        if not await _held(connection, author.organisation_id, workflow_id, expected):
+            return False
+        await connection.execute(
+            """
+            update workflows set deleted_at = now(), updated_at = now(), revision = revision + 1
+            where organisation_id = $1 and id = $2
             """,
             author.organisation_id,
             workflow_id,
         )
-        if found == "UPDATE 0":
-            return False
         await connection.execute(
             "update deployments set deleted_at = now() where workflow_id = $1 and deleted_at is null", workflow_id
         )
@@ -152,7 +184,7 @@ async def version(db: Database, organisation_id: str, workflow_id: UUID, number:
         select v.id, v.workflow_id, v.version, v.created_at, v.comment, v.requirements, v.api_graph, v.ui_graph,
                v.snapshot
         from workflow_versions v join workflows w on w.id = v.workflow_id and w.deleted_at is null
-        where v.organisation_id = $1 and v.workflow_id = $2 and v.version = $3
+        where v.organisation_id = $1 and v.workflow_id = $2 and v.version = $3 and v.deleted_at is null
         """,
         organisation_id,
         workflow_id,
@@ -172,7 +204,7 @@ async def versions(
     rows = await db.fetch(
         """
         select id, workflow_id, version, created_at, comment, requirements from workflow_versions
-        where organisation_id = $1 and workflow_id = $2 and ($3::uuid is null or id < $3)
+        where organisation_id = $1 and workflow_id = $2 and deleted_at is null and ($3::uuid is null or id < $3)
         order by id desc limit $4
         """,
         organisation_id,
@@ -184,7 +216,14 @@ async def versions(
 
 
 def _workflow(row: Record) -> Workflow:
-    return Workflow(str(row["id"]), row["name"], row["latest_version"], row["created_at"], row["updated_at"])
+    return Workflow(
+        id=str(row["id"]),
+        name=row["name"],
+        latest_version=row["latest_version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
 
 
 def _version(row: Record) -> Version:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from orchestrator.wire.base import MachineState, Name, Request
 
@@ -142,7 +142,7 @@ class Compatibility(Struct):
 
 
 class Workflow(Struct, omit_defaults=True):
-    """A workflow and its newest version number (0: none yet)."""
+    """A workflow and its newest version number (0: none yet). Its ETag is its revision."""
 
     id: str
     name: str
@@ -150,3 +150,78 @@ class Workflow(Struct, omit_defaults=True):
     created_at: datetime
     updated_at: datetime
     version: Version | None = None
+    revision: int = 0
+
+
+class WorkflowUpdate(Request):
+    """Body of PATCH /workflows/{id}."""
+
+    name: Name
+
+
+class WorkflowExport(Request):
+    """A version as a file: what GET .../export gives as JSON, and POST /workflows/import takes."""
+
+    name: Name
+    format: Literal["comfyfleet.workflow.1"] = "comfyfleet.workflow.1"
+    version: int = 0
+    comment: Annotated[str, Meta(max_length=2000)] = ""
+    api_graph: dict[str, Any] | None = None
+    ui_graph: Any = None
+    snapshot: Any = None
+
+
+class VersionSchema(Struct):
+    """JSON Schemas of what a run of the version may be given, and of what it gives out."""
+
+    version_id: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+class NodeName(Struct, omit_defaults=True):
+    """A node of a graph."""
+
+    node_id: str
+    class_type: str
+    title: str = ""
+
+
+class ChangedInput(Struct, omit_defaults=True):
+    """What a node is given under a name; before or after is absent where there is nothing of the name."""
+
+    name: str
+    before: Any = UNSET
+    after: Any = UNSET
+
+
+class ChangedNode(Struct, omit_defaults=True):
+    """A node that is in both versions. class_before is there when it is of another class now."""
+
+    node_id: str
+    class_type: str
+    title: str = ""
+    class_before: str = ""
+    inputs: list[ChangedInput] = []
+
+
+class ChangedPack(Struct):
+    """A node pack's commit or version in both snapshots; null where the snapshot does not name it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+class VersionDiff(Struct):
+    """What has to be done to the version `against` to get this one. A model of another hash is removed and added."""
+
+    nodes_added: list[NodeName]
+    nodes_removed: list[NodeName]
+    nodes_changed: list[ChangedNode]
+    models_added: list[ModelNeed]
+    models_removed: list[ModelNeed]
+    packs_changed: list[ChangedPack]
+    inputs_added: list[str]
+    inputs_removed: list[str]
+    inputs_changed: list[str]

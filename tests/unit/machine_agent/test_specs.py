@@ -7,7 +7,7 @@ from machine_agent.specs import name_of, specs_of
 
 
 def test_widgets_come_in_the_editors_order_with_what_it_adds():
-    """Required before optional, by input_order where given; a seed brings its control, a picture a button at the end."""
+    """Required before optional, by input_order where given; a seed brings its control, a picture its button."""
     info = {
         "input": {
             "required": {
