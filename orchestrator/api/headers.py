@@ -9,6 +9,8 @@ import math
 from typing import Any, Final
 
 from litestar.config.cors import CORSConfig
+from litestar.enums import ScopeType
+from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
 from orchestrator.config import Config
@@ -50,6 +52,8 @@ async def complete(message: Any, scope: Scope) -> None:
     if message["type"] != "http.response.start":
         return
     headers = message.setdefault("headers", [])
+    if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
+        _name_methods(headers, scope)
     there = {name for name, _ in headers}
     headers += [pair for pair in _DEFAULTS if pair[0] not in there]
     if scope["litestar_app"].state.config.base_url.startswith("https://"):
@@ -57,6 +61,17 @@ async def complete(message: Any, scope: Scope) -> None:
     counted = scope.get("state", {}).get("rate_limit")
     if counted is not None:
         headers += rate_limit(*counted)
+
+
+def _name_methods(headers: list[tuple[bytes, bytes]], scope: Scope) -> None:
+    """Litestar names those of the handler that a path had first; a path has handlers from several modules."""
+    for place, (name, _) in enumerate(headers):
+        if name.lower() == b"allow":
+            path = scope.get("path_template")
+            routes = [route for route in scope["litestar_app"].routes if isinstance(route, HTTPRoute)]
+            methods = {method for route in routes if route.path == path for method in route.methods}
+            if methods:
+                headers[place] = (name, ", ".join(sorted(methods)).encode())
 
 
 def rate_limit(policy: str, standing: Standing) -> list[tuple[bytes, bytes]]:
