@@ -8,10 +8,11 @@ from pathlib import Path
 
 import uvloop
 
-from bench import executor, fleet, leak
+from bench import access, executor, fleet, leak
 from bench.table import Measure, save, show
 
 SUITES: dict[str, Callable[[], Awaitable[list[Measure]]]] = {
+    "access": access.measures,
     "fleet": fleet.measures,
     "executor": executor.measures,
     "leak": leak.measures,

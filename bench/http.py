@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -24,10 +25,11 @@ class Connection:
     async def __aexit__(self, *_error: object) -> None:
         self._writer.close()
 
-    async def post(self, path: str, body: Any) -> Any:
+    async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
         """POST; returns the decoded answer. Raises RuntimeError with its text unless the status is 2xx."""
         data = msgspec.json.encode(body)
-        request = f"POST {path} HTTP/1.1\r\n{self._head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        request = f"POST {path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(data)}\r\n\r\n".encode() + data
         try:
             head = await self._send(request)
         except (asyncio.IncompleteReadError, ConnectionError):  # the server closed what was idle

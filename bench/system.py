@@ -69,13 +69,14 @@ class Orchestrator(Struct):
 
 
 @asynccontextmanager
-async def orchestrator() -> AsyncIterator[Orchestrator]:
-    """Start one on a fresh, durable embedded database; stop it at the end."""
+async def orchestrator(dsn: str | None = None) -> AsyncIterator[Orchestrator]:
+    """Start one on this database, or on a fresh, durable embedded one; stop it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="comfyfleet-bench-"))
     folder.chmod(0o711)
     port_file, up_file = folder / "port", folder / "up.json"
     command = [sys.executable, "-m", "orchestrator", "serve", "--port", "0", "--data", str(folder)]
     command += ["--port-file", str(port_file), "--up-file", str(up_file)]
+    command += [] if dsn is None else ["--database-url", dsn]
     # The limit is kept, but not reached: one key sends everything here.
     command = ["env", "FLEET_RATE_LIMIT=1000000", "FLEET_RATE_BURST=1000000", *command]
     with (folder / "log").open("w") as log:

@@ -239,8 +239,9 @@ def _keep_running(work: Any, name: str, stack: AsyncExitStack) -> None:
 
 
 def _provided(name: str) -> Provide:
-    def provide(state: State) -> Any:
-        return getattr(state.services, name)
+    # by the scope: the framework would copy its state for each request
+    def provide(scope: Scope) -> Any:
+        return getattr(scope["litestar_app"].state.services, name)
 
     return Provide(provide, sync_to_thread=False)
 

@@ -46,6 +46,7 @@ PUBLIC: Final[dict[str, Any]] = {"public": True}
 LIMITED: Final[dict[str, Any]] = {**PUBLIC, "limited": True}
 """The same, of a handler that tries credentials: an address may ask it so often and no more."""
 
+_KEY: Final = b"key"  # what is remembered of a key has another name than what is remembered of a token
 _TRACE: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -168,8 +169,13 @@ class Authenticator:
 
     async def by_bearer(self, credential: str) -> Principal | None:
         """Whom an API key or an access token stands for."""
+        name = digest(credential)
+        known = self._recall(_KEY + name)
+        if known is not None:
+            self._used_keys.add(known.key_id or "")
+            return known
         if looks_like_api_key(credential) or self._signer.is_key(credential):
-            return await self._by_key(credential)
+            return await self._by_key(name)
         return await self._by_token("access", credential)
 
     def key_as_token(self, user_id: str | None, organisation_id: str, expires_at: float | None = None) -> str:
@@ -180,16 +186,13 @@ class Authenticator:
         """Whom a session cookie stands for."""
         return await self._by_token("session", credential)
 
-    async def _by_key(self, key: str) -> Principal | None:
-        name = digest(key)
-        known = self._recall(name)
-        if known is None:
-            owner = await keys.owner(self._db, name)
-            if owner is None:
-                return None
-            known = _principal_of(owner)
-            until = REMEMBER_KEY_S + time.time()
-            self._remember(name, min(until, owner.expires_at.timestamp() if owner.expires_at else until), known)
+    async def _by_key(self, name: bytes) -> Principal | None:
+        owner = await keys.owner(self._db, name)
+        if owner is None:
+            return None
+        known = _principal_of(owner)
+        until = REMEMBER_KEY_S + time.time()
+        self._remember(_KEY + name, min(until, owner.expires_at.timestamp() if owner.expires_at else until), known)
         self._used_keys.add(known.key_id or "")
         return known
 

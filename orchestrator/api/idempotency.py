@@ -80,14 +80,17 @@ class _Slot:
 
     async def first(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Let the route work; keep what it answers before it is sent."""
-        record = _Record(send, self._keep)
+        record = _Record(send, self._keep, self._release)
         holding = asyncio.create_task(self._hold())
         try:
             await next_app(scope, receive, record)
         finally:
             holding.cancel()
-            if not record.kept:
-                await idempotency.release(self._db, self._organisation_id, self._once)
+            if not record.settled:
+                await self._release()
+
+    async def _release(self) -> None:
+        await idempotency.release(self._db, self._organisation_id, self._once)
 
     async def _hold(self) -> None:
         """A route that takes its time (it waits for a run) keeps its key meanwhile."""
@@ -122,20 +125,27 @@ class _Slot:
 
 
 class _Record:
-    """A `send` that holds a good answer back until it is kept, and lets everything else through."""
+    """A `send` that holds a good answer back until it is kept, and a refusal until its key was let go.
 
-    def __init__(self, send: Send, keep: Any) -> None:
+    Who has the answer may ask again at once.
+    """
+
+    def __init__(self, send: Send, keep: Any, release: Any) -> None:
         self._send = send
         self._keep = keep
+        self._release = release
         self._held: list[Message] = []
         self._body = bytearray()
         self._through = False
-        self.kept = False
+        self.settled = False
 
     async def __call__(self, message: Message) -> None:
         """Take one message of the answer."""
         if message["type"] == "http.response.start" and not _keepable(message):
             self._through = True
+            if message["status"] >= 400:
+                await self._release()
+                self.settled = True
         if self._through:
             await self._send(message)
             return
@@ -151,7 +161,7 @@ class _Record:
         start: Any = self._held[0]
         headers = [(name, value) for name, value in start["headers"] if name in KEPT_HEADERS]
         await self._keep(start["status"], Answer(headers, bytes(self._body)))
-        self.kept = True
+        self.settled = True
         await self._let_go()
 
     async def _let_go(self) -> None:

@@ -114,14 +114,14 @@ async def echo_request_id(message: Any, scope: Scope) -> None:
             headers.append((opt["request_id_header"].encode(), known))
 
 
-class _Pairs(dict[str, Any]):
-    """A JSON object that refuses the same name twice."""
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    """The hook of one JSON object: the same name does not stand twice in it."""
+    if len(pairs) > 1 and len({name for name, _ in pairs}) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise BadRequest(f"the name {twice!r} stands twice in one object", code="duplicate_key")
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        if len(self) != len(pairs):
-            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise BadRequest(f"the name {twice!r} stands twice in one object", code="duplicate_key")
+
+_NAMES: Final = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -129,7 +129,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     _refuse_depth(body)
     try:
         value = decoder.decode(body)
-        json.loads(body, object_pairs_hook=_Pairs)
+        _NAMES.decode(body.decode())
     except msgspec.ValidationError as error:
         # It stopped at the first wrong field; what follows may not even be JSON.
         _refuse_malformed(body)
@@ -146,7 +146,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def _refuse_malformed(body: bytes) -> None:
     try:
         msgspec.json.decode(body)
-        json.loads(body, object_pairs_hook=_Pairs)
+        _NAMES.decode(body.decode())
     except ValueError as error:
         raise BadRequest(str(error), code="malformed_json") from error
 

@@ -1,0 +1,167 @@
+"""`python -m bench.twins litestar|fastapi --dsn DSN --port-file FILE`: what starting a run is compared with.
+
+litestar: a bare handler that decodes the body and answers, with nothing behind it. fastapi: the route as FastAPI and
+pydantic have it, with the same key look-up, rate limit, Idempotency-Key, checks and SQL behind it: only the framework,
+its validation and its rendering differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import litestar
+import uvicorn
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator import wire
+from orchestrator.auth import MachineCredentials
+from orchestrator.config import Config
+from orchestrator.files import Files
+from orchestrator.limits import Limits
+from orchestrator.live.abilities import Abilities
+from orchestrator.live.parts import Parts
+from orchestrator.live.queue import Queue
+from orchestrator.live.starting import Order, start
+from orchestrator.store import keys
+from orchestrator.store.db import Database
+from orchestrator.store.idempotency import Once
+from orchestrator.store.ids import digest, new_id
+from orchestrator.store.ledger import Ledger
+
+REMEMBER_S = 5.0
+
+
+@litestar.post("/api/v1/runs", status_code=202)
+async def bare(data: wire.RunCreate) -> wire.RunAccepted:
+    """Decode and answer."""
+    run_id = new_id()
+    return wire.RunAccepted(run_id, "not-started", f"http://127.0.0.1/api/v1/runs/{run_id}")
+
+
+Name = Annotated[str, Field(max_length=200)]
+
+
+class RunCreate(BaseModel):
+    """The body of POST /api/v1/runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deployment_id: str | None = None
+    version_id: str | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    timeout_s: Annotated[int, Field(ge=1, le=86400)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    pool: dict[Name, Name] = Field(default_factory=dict)
+
+
+class RunAccepted(BaseModel):
+    """Its answer."""
+
+    id: str
+    status: str
+    url: str
+
+
+class Twin:
+    """What the handlers share, and the keys seen lately."""
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self.parts = parts
+        self.limits = limits
+        self.known: dict[bytes, tuple[float, keys.KeyOwner]] = {}
+
+
+async def owner(request: Request, authorization: Annotated[str, Header()]) -> keys.KeyOwner:
+    """Whose key it is: looked up, remembered for seconds, and counted against its limit."""
+    twin: Twin = request.app.state.twin
+    name = digest(authorization.removeprefix("Bearer "))
+    known = twin.known.get(name)
+    if known is None or known[0] < time.monotonic():
+        found = await keys.owner(twin.parts.db, name)
+        if found is None:
+            raise HTTPException(401)
+        known = twin.known[name] = (time.monotonic() + REMEMBER_S, found)
+    if twin.limits.requests and (await twin.limits.requests.take(f"key:{known[1].key_id}")).wait_s:
+        raise HTTPException(429)
+    return known[1]
+
+
+Caller = Annotated[keys.KeyOwner, Depends(owner)]
+Key = Annotated[str | None, Header()]
+
+
+async def create(
+    body: RunCreate, request: Request, response: Response, caller: Caller, idempotency_key: Key = None
+) -> RunAccepted:
+    """The route."""
+    parts = request.app.state.twin.parts
+    once = None
+    if idempotency_key is not None:
+        content = hashlib.sha256(await request.body()).digest()
+        once = Once(f"key:{caller.key_id}", f"{request.method} {request.url.path}", digest(idempotency_key), content)
+    order = Order(organisation_id=caller.organisation_id, created_by=caller.user_id, once=once, **body.model_dump())
+    run = await start(parts, order)
+    response.headers["Location"] = location = f"/api/v1/runs/{run.id}"
+    return RunAccepted(id=run.id, status="not-started", url=parts.config.base_url + location)
+
+
+def _nobody_told(_changes: list[Any], _ours: bool) -> None:
+    """There are no watchers here."""
+
+
+def twin_app(dsn: str) -> FastAPI:
+    """FastAPI with the same things behind it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        config = Config()
+        db = await Database.open(dsn, max_size=config.database_connections)
+        queue, ledger, limits = (
+            Queue(db, lambda _added: None),
+            Ledger(db, _nobody_told),
+            Limits(db, 1e6, 1_000_000),
+        )
+        queue.start()
+        limits.start()
+
+        async def none(_request: Any, _body: bytes) -> None:
+            return None
+
+        parts = Parts(config, db, Files(config, b"bench"), queue, ledger, MachineCredentials(db), Abilities(db), none)
+        app.state.twin = Twin(parts, limits)
+        yield
+        await limits.stop()
+        await queue.stop()
+        await db.close()
+
+    app = FastAPI(lifespan=lifespan)
+    app.post("/api/v1/runs", status_code=202)(create)
+    return app
+
+
+def main() -> None:
+    """Serve one of the two as the orchestrator is served."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("which", choices=["litestar", "fastapi"])
+    parser.add_argument("--dsn", default="")
+    parser.add_argument("--port-file", type=Path, required=True)
+    given = parser.parse_args()
+    app: Any = litestar.Litestar([bare]) if given.which == "litestar" else twin_app(given.dsn)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    settings = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    given.port_file.write_text(str(listener.getsockname()[1]))
+    uvicorn.Server(settings).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
