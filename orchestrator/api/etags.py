@@ -10,13 +10,13 @@ import re
 from typing import Annotated, Final, TypeVar
 
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from orchestrator.errors import FieldError, Invalid
 
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", description="The ETag last seen: the change is refused (412) when it is another now."),
+    HeaderParameter(name="If-Match", description="The ETag last seen: the change is refused (412) when it is another now."),
 ]
 _ETAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
