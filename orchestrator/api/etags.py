@@ -16,7 +16,9 @@ from orchestrator.errors import FieldError, Invalid
 
 IfMatch = Annotated[
     str | None,
-    HeaderParameter(name="If-Match", description="The ETag last seen: the change is refused (412) when it is another now."),
+    HeaderParameter(
+        name="If-Match", description="The ETag last seen: the change is refused (412) when it is another now."
+    ),
 ]
 _ETAG: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
