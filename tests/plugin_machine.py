@@ -2,7 +2,7 @@
 
 What a prompt does is told by its input `script` (JSON): `case` plays recorded callbacks; `order` (recorded, shuffled),
 `seed`, `double`, `drop` (a share of the callbacks) and `uploads` say how; `history` whether ComfyUI remembers it;
-`hold` waits for an interrupt; `answer` (normal, partial, cut) is how the order is answered; `die` ends the process.
+`hold` waits for an interrupt; `answer` (normal, partial, cut) is how the order is answered; `die` ends it, once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"picture of "
 class Machine:
     """The queue, one prompt at a time, and what happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, died: Path) -> None:
+        self.died = died
         self.running: str | None = None
         self.pending: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self.history: dict[str, Any] = {}
@@ -85,7 +86,8 @@ class Machine:
             }
             return
         case = CASES[script["case"]]
-        if script.get("die"):
+        if script.get("die") and not self.died.exists():
+            self.died.touch()
             await self.post(body, case.bodies[1])
             os._exit(1)
         if script.get("history", True):
@@ -171,7 +173,7 @@ class Machine:
 
 async def main(port_file: Path, port: int) -> None:
     """Serve until killed."""
-    machine, app = Machine(), web.Application(client_max_size=2**26)
+    machine, app = Machine(port_file.with_name("died")), web.Application(client_max_size=2**26)
     app.router.add_post("/comfyui-deploy/run", machine.run)
     app.router.add_post("/comfyui-deploy/interrupt", machine.nothing)
     app.router.add_get("/comfyui-deploy/check-status", machine.check_status)

@@ -260,7 +260,7 @@ class StandIn:
             return
         if verdict.missing:
             await self._fetch_late(reporter, verdict.missing)
-        elif entry is None and verdict.rung in ("queued", "started", "running"):
+        elif entry is None and verdict.rung in ("started", "running"):  # one that never arrived is not claimed
             await self._vanished(reporter)
 
     async def _vanished(self, reporter: Reporter) -> None:

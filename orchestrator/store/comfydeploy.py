@@ -221,3 +221,33 @@ async def add_input(
         size,
         sha256,
     )
+
+
+async def count_runs(
+    db: Database,
+    organisation_id: str,
+    *,
+    workflow_id: str | None,
+    deployment_id: str | None,
+    machine_id: str | None,
+    status: str | None,
+    since: datetime,
+    until: datetime,
+) -> int:
+    """How many runs of the organisation there were between two moments."""
+    found = await db.fetchval(
+        """
+        select count(*) from runs
+        where organisation_id = $1 and created_at >= $2 and created_at < $3
+          and ($4::uuid is null or workflow_id = $4) and ($5::uuid is null or deployment_id = $5)
+          and ($6::uuid is null or machine_id = $6) and ($7::run_status is null or status = $7)
+        """,
+        organisation_id,
+        since,
+        until,
+        workflow_id,
+        deployment_id,
+        machine_id,
+        status,
+    )
+    return int(found)

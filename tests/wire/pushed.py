@@ -22,7 +22,14 @@ GRAPH = {
     "2": {"class_type": "Play", "inputs": {"script": ["1", 0]}},
 }
 PATIENCE_S = 30
-QUICK = {"beat_s": "0.5", "lease_s": "3", "claim_s": "3", "poll_s": "0.5", "webhook_private": "true"}
+QUICK = {
+    "beat_s": "0.5",
+    "lease_s": "3",
+    "claim_s": "3",
+    "poll_s": "0.5",
+    "webhook_private": "true",
+    "max_upload": "100000",
+}
 
 
 class Double(Struct):

@@ -382,3 +382,38 @@ async def test_webhooks_and_endpoints_stay_off_our_network(cd):
         assert (await cd.post("/run/workflow/queue", json=graph)).status_code == 422
         machine = {"name": "x", "endpoint": url, "endpoint_private": True}
         assert (await cd.post("/machine/custom", json=machine)).status_code == 422
+
+
+async def test_workflows_are_renamed_and_hidden_and_deployments_deleted(cd):
+    """PATCH keeps what we keep and ignores the rest; what is gone is 404."""
+    workflow = (await uploaded(cd))["workflow_id"]
+    path = f"/workflow/{workflow}"
+    renamed = await ok(await cd.patch(path, json={"name": "renamed", "pinned": True, "cover_image": None}))
+    assert (renamed["name"], renamed["pinned"]) == ("renamed", False)
+    assert (await ok(await cd.get(path)))["name"] == "renamed"
+    version = (await ok(await cd.get(f"{path}/versions")))[0]["id"]
+    deployment = (await ok(await cd.post("/deployment", json={"workflow_version_id": version})))["id"]
+    await ok(await cd.delete(f"/deployment/{deployment}"))
+    assert (await cd.get(f"/deployment/{deployment}")).status_code == 404
+    assert (await cd.patch(path, json={"name": ""})).status_code == 422
+    assert (await ok(await cd.patch(path, json={"deleted": True})))["deleted"] is True
+    assert (await cd.get(path)).status_code == 404
+    assert (await cd.patch(path, json={"name": "x"})).status_code == 404
+    assert workflow not in [row["id"] for row in await ok(await cd.get("/workflows/all"))]
+
+
+async def test_runs_are_counted_for_their_team_only(cd, orchestrator):
+    """The count was every team's; the newest run of a workflow is told with its outputs."""
+    workflow = (await uploaded(cd))["workflow_id"]
+    version = (await ok(await cd.get(f"/workflow/{workflow}/versions")))[0]["id"]
+    run_id = (await ok(await cd.post("/run/workflow/queue", json={"workflow_version_id": version})))["run_id"]
+    assert (await ok(await cd.get(f"/workflow/{workflow}/run/latest")))["id"] == run_id
+    times = {"start_time": "2020-01-01T00:00:00", "end_time": "2100-01-01T00:00:00Z"}
+    assert (await ok(await cd.get("/runs/count", params={**times, "workflow_id": workflow})))["count"] == 1
+    assert (await ok(await cd.get("/runs/count", params={**times, "workflow_id": workflow, "status": "success"})))[
+        "count"
+    ] == 0
+    async with stranger_of(orchestrator) as stranger:
+        assert (await ok(await stranger.get("/api/runs/count", params=times)))["count"] == 0
+        assert (await stranger.get(f"/api/workflow/{workflow}/run/latest")).status_code == 404
+    assert (await cd.get("/runs/count")).status_code == 422

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from comfydeploy import ComfyDeploy
 from comfydeploy.models import components, errors
+from standardwebhooks import Webhook
 
 from tests.system import Team, until
 from tests.wire import pushed
@@ -202,27 +203,42 @@ def receiver() -> Iterator[ThreadingHTTPServer]:
     thread.join()
 
 
+async def heard(receiver: Any, run_id: str, *wanted: str) -> list[dict[str, Any]]:
+    """What the receiver was told of the run, once all of these events and statuses are among it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            told = [one for one in (json.loads(body) for _, body in receiver.received) if one["run_id"] == run_id]
+            if set(wanted) <= {one["event_type"] for one in told} | {one["status"] for one in told}:
+                return told
+            await asyncio.sleep(0.05)
+
+
 async def test_webhooks_speak_comfydeploy(client: Any, deployment: str, receiver: Any) -> None:
     """`run.updated` for every status and, as the address asks, `run.output` for each node; signed; read by the SDK."""
+    secret = (await client.get("/v1/webhooks/run-url-secret")).json()["secret"]
     url = f"http://127.0.0.1:{receiver.server_port}/hook?target_events=run.output"
     body = {"deployment_id": deployment, "inputs": CASE, "webhook": url}
     run_id = (await client.post("/run/deployment/queue", json=body)).json()["run_id"]
-    await ended(client, run_id)
-
-    def told() -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in receiver.received]
-
-    async with asyncio.timeout(PATIENCE_S):
-        while not (
-            {"run.output", "success"} <= {one["event_type"] for one in told()} | {one["status"] for one in told()}
-        ):
-            await asyncio.sleep(0.05)
-    assert all(one["run_id"] == run_id for one in told())
-    parsed = [components.WorkflowRunWebhookBody.model_validate(one) for one in told()]
+    told = await heard(receiver, run_id, "run.output", "success", "running")
+    parsed = [components.WorkflowRunWebhookBody.model_validate(one) for one in told]
     assert {one.status for one in parsed} >= {components.WorkflowRunStatus.SUCCESS}
-    output = next(one for one in told() if one["event_type"] == "run.output")
+    output = next(one for one in told if one["event_type"] == "run.output")
     assert len(output["outputs"]) == 1
     assert len(output["outputs"][0]["data"]["images"]) == 2
+    for headers, sent in receiver.received:
+        Webhook(secret).verify(sent, headers)
+
+
+async def test_a_failure_is_told_with_its_status(client: Any, deployment: str, receiver: Any) -> None:
+    """A graph that the machine refuses at once is told of, too, and the run says why and when it ended."""
+    url = f"http://127.0.0.1:{receiver.server_port}/hook"
+    body = {"deployment_id": deployment, "inputs": {"script": json.dumps({"case": "node_error"})}, "webhook": url}
+    run_id = (await client.post("/run/deployment/queue", json=body)).json()["run_id"]
+    told = await heard(receiver, run_id, "failed")
+    assert {one["event_type"] for one in told} == {"run.updated"}
+    run = await ended(client, run_id)
+    assert "missing.png" in run["error"]
+    assert run["duration"] >= 0
 
 
 async def test_lists_of_runs(client: Any, deployment: str) -> None:

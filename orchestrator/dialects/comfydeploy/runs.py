@@ -298,7 +298,46 @@ async def runs_of_deployment(
     return [words.run_of(row, None) for row in rows]
 
 
+@get("/workflow/{workflow_id:uuid}/run/latest", guards=[requires("viewer", "runs:read")])
+async def latest_run(workflow_id: UUID, request: Asking, parts: Parts, hub: Hub) -> words.Run:
+    """A workflow's newest run."""
+    organisation_id = request.user.organisation_id
+    rows = await store.runs(parts.db, organisation_id, workflow_id=str(workflow_id), limit=1, offset=0)
+    if not rows:
+        raise NotFound(f"there is no run of {workflow_id}", code="run_not_found")
+    return await shown(request.user, parts, hub, UUID(rows[0].id))
+
+
+@get("/runs/count", guards=[requires("viewer", "runs:read")])
+async def count_runs(
+    request: Asking,
+    db: Database,
+    start_time: datetime,
+    end_time: datetime,
+    workflow_id: UUID | None = None,
+    deployment_id: UUID | None = None,
+    machine_id: UUID | None = None,
+    status: wire.RunStatus | None = None,
+) -> words.Count:
+    """How many runs of the team there were between two moments."""
+    filters = {
+        "workflow_id": None if workflow_id is None else str(workflow_id),
+        "deployment_id": None if deployment_id is None else str(deployment_id),
+        "machine_id": None if machine_id is None else str(machine_id),
+        "status": status,
+    }
+    since, until = _utc(start_time), _utc(end_time)
+    found = await store.count_runs(db, request.user.organisation_id, since=since, until=until, **filters)
+    return words.Count(found, since, until, filters)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
 handlers: Final = [
+    latest_run,
+    count_runs,
     queue_deployment,
     queue_graph,
     wait_deployment,

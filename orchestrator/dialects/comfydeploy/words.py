@@ -56,6 +56,15 @@ class Batched(Struct):
     batch_id: str
 
 
+class Count(Struct):
+    """How many runs there were."""
+
+    count: int
+    start_time: datetime
+    end_time: datetime
+    filters: dict[str, str | None]
+
+
 class Done(Struct):
     """It was done."""
 

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.params import Parameter
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct
 
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
@@ -45,6 +45,13 @@ class Upload(Struct, kw_only=True):
     workflow: Any = None
     snapshot: Any = None
     comfyui_snapshot: Any = None
+
+
+class Rename(Struct, kw_only=True):
+    """Body of PATCH /api/workflow/{id}; what we do not keep is ignored."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    deleted: bool | None = None
 
 
 class VersionUpload(Struct, kw_only=True):
@@ -234,7 +241,7 @@ def _version(row: Version) -> VersionRow:
     return VersionRow(row.id, row.workflow_id, row.version, row.comment, made, made, **graphs)
 
 
-@get("/workflows", guards=READS)
+@get(["/workflows", "/workflows/all"], guards=READS)
 async def list_workflows(
     request: Asking,
     db: Database,
@@ -260,6 +267,23 @@ async def get_workflow(workflow_id: UUID, request: Asking, db: Database) -> dict
         newest = await workflows.version(db, organisation_id, workflow_id, row.latest_version)
     shown: dict[str, Any] = msgspec.to_builtins(_workflow(row, organisation_id))
     shown["versions"] = [] if newest is None else [msgspec.to_builtins(_version(newest))]
+    return shown
+
+
+@patch("/workflow/{workflow_id:uuid}", guards=WRITES)
+async def change_workflow(workflow_id: UUID, data: Rename, request: Asking, db: Database) -> WorkflowRow:
+    """Rename a workflow, or (`deleted`) hide it."""
+    organisation_id, author = request.user.organisation_id, _author(request.user)
+    row = await workflows.get(db, organisation_id, workflow_id)
+    if row is None:
+        raise NotFound(f"there is no workflow {workflow_id}", code="workflow_not_found")
+    if data.name is not None:
+        await workflows.rename(db, author, workflow_id, data.name, None)
+        row.name = data.name
+    if data.deleted:
+        await workflows.delete(db, author, workflow_id)
+    shown = _workflow(row, organisation_id)
+    shown.deleted = bool(data.deleted)
     return shown
 
 
@@ -379,6 +403,14 @@ async def redeploy(deployment_id: UUID, data: Redeploy, request: Asking, db: Dat
     return await _own(db, request.user, deployment_id)
 
 
+@delete("/deployment/{deployment_id:uuid}", status_code=200, guards=DEPLOYS)
+async def undeploy(deployment_id: UUID, request: Asking, db: Database) -> dict[str, str]:
+    """It can be run no more; its runs stay."""
+    if not await deployments.delete(db, request.user.organisation_id, deployment_id, request.user.actor):
+        raise NotFound(f"there is no deployment {deployment_id}", code="deployment_not_found")
+    return {"message": "success"}
+
+
 @get("/deployments", guards=LOOKS)
 async def list_deployments(
     request: Asking, db: Database, environment: Environment | None = None, page_size: Limit = 100, offset: Offset = 0
@@ -403,6 +435,7 @@ handlers: Final = [
     upload_version,
     list_workflows,
     get_workflow,
+    change_workflow,
     delete_workflow,
     list_versions,
     get_version,
@@ -410,6 +443,7 @@ handlers: Final = [
     deploy,
     get_deployment,
     redeploy,
+    undeploy,
     list_deployments,
     deployments_of_workflow,
 ]
