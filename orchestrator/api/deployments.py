@@ -7,6 +7,7 @@ from uuid import UUID
 
 from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.datastructures import State
+from litestar.openapi import ResponseSpec
 from msgspec import UNSET, UnsetType
 
 from orchestrator.api.etags import IfMatch, expected, tagged
@@ -63,7 +64,10 @@ async def _shown(
     guards=[requires("developer", "deployments:write")],
     operation_id="put_deployment",
     summary="Deploy a version",
-    responses=documented(400, 403, 409),
+    responses={
+        **documented(400, 403, 409),
+        200: ResponseSpec(Deployment, description="It was there and has moved.", generate_examples=False),
+    },
 )
 async def put(data: DeploymentCreate, principal: Principal, db: Database) -> Response[Deployment]:
     """Makes the workflow's deployment of that environment (201), or moves it to this version (200)."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from orchestrator.errors import BadRequest
+from orchestrator.errors import FieldError, Invalid
 from orchestrator.wire import Page
 
 LARGEST_PAGE = 100
@@ -33,7 +33,7 @@ def encode_cursor(last_id: str) -> str:
 
 
 def decode_cursor(cursor: str | None) -> UUID | None:
-    """The id a page starts after. Raises BadRequest."""
+    """The id a page starts after. Raises Invalid."""
     if not cursor:
         return None
     try:
@@ -41,7 +41,8 @@ def decode_cursor(cursor: str | None) -> UUID | None:
     except (ValueError, binascii.Error):
         data = b""
     if len(data) != 18 or _checksum(data[:16]) != data[16:]:
-        raise BadRequest("cursor: give the next_cursor of the page before, unchanged", code="bad_cursor")
+        message = "give the next_cursor of the page before, unchanged"
+        raise Invalid(f"cursor: {message}", code="bad_cursor", errors=[FieldError("cursor", message, "bad_cursor")])
     return UUID(bytes=data[:16])
 
 

@@ -113,12 +113,12 @@ async def test_unknown_paths_and_methods_are_problems_too(api, nobody):
 
 
 async def test_bad_query_parameters_are_named(api):
-    """limit out of range is a 422, a made-up cursor a 400."""
+    """A limit out of range, a made-up cursor: 422, naming the parameter."""
     for limit in ("0", "101", "many"):
         problem = _problem(await api.get(MACHINES, params={"limit": limit}), 422, "invalid")
         assert problem.errors[0].path == "limit"
     for cursor in ("x", "AAAA", "%00", "🙂"):
-        _problem(await api.get(MACHINES, params={"cursor": cursor}), 400, "bad_cursor")
+        _problem(await api.get(MACHINES, params={"cursor": cursor}), 422, "bad_cursor")
 
 
 @pytest.mark.parametrize(
