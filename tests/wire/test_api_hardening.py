@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+import websockets
 
 from tests.wire.conftest import Orchestrator, start_orchestrator
 
@@ -139,3 +140,25 @@ async def test_brackets_in_text_are_no_depth(nobody):
     body = json.dumps({"email": "[" * 500 + '"{' * 300, "password": "x"})
     answer = await nobody.post("/api/v1/auth/login", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 401
+
+
+async def test_a_page_of_another_site_opens_no_socket_and_changes_nothing(orchestrator):
+    """With the dashboard's cookie a foreign origin is refused; our own page may."""
+    cookie = await _cookie(orchestrator)
+    url = orchestrator.url.replace("http", "ws", 1) + "/comfy/ws"
+    for origin in ("https://evil.example.org", "null", orchestrator.url + ".evil.org"):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(url, origin=websockets.Origin(origin), additional_headers=cookie, proxy=None)
+        assert refused.value.response.status_code == 403, origin
+    async with httpx.AsyncClient(base_url=orchestrator.url, headers=cookie, timeout=20) as client:
+        foreign = await client.post("/api/v1/workflows", json={"name": "x"}, headers={"Origin": FRIEND})
+        ours = await client.post("/api/v1/workflows", json={"name": "x"}, headers={"Origin": orchestrator.url})
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "cross_site")
+    assert ours.status_code == 201
+
+
+async def _cookie(orchestrator: Orchestrator) -> dict[str, str]:
+    form = {"email": orchestrator.email, "password": orchestrator.password}
+    async with httpx.AsyncClient(base_url=orchestrator.url, headers={"Origin": orchestrator.url}) as client:
+        answer = await client.post("/login", data=form)
+    return {"Cookie": f"cf_session={answer.cookies['cf_session']}"}
