@@ -165,8 +165,39 @@ async def test_a_bucket_that_is_away_is_unavailable_not_a_fault(settings, db, or
         await away.keep(organisation_id, draft, "text/plain")
 
 
+async def test_content_is_removed_from_the_bucket(files, db, organisation_id, bucket):
+    """Gone at once; what is not there is removed without a fault."""
+    data, attempt_id = secrets.token_bytes(1000), str(uuid7())
+    file = await rows.add(db, _granted(organisation_id, data, attempt_id))
+    async with httpx.AsyncClient() as client:
+        await client.put(files.grant_url(file), content=data)
+    assert await files.confirm(db, [file.id], attempt_id) == []
+    for _ in range(2):
+        await files.forget_content(organisation_id, file.sha256)
+        assert not await files.already_stored(db, organisation_id, file.sha256, len(data))
+
+
+async def _send_to_the_bucket(running) -> None:
+    """An announced upload goes straight to the bucket and counts once it is complete and right."""
+    data = os.urandom(50_000)
+    body = {"name": "b.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    async with (
+        httpx.AsyncClient(base_url=running.url, headers=running.headers) as api,
+        httpx.AsyncClient() as nobody,
+    ):
+        made = (await api.post("/api/v1/files/uploads", json=body)).json()
+        complete = f"/api/v1/files/uploads/{made['file_id']}/complete"
+        assert (await nobody.put(made["url"], content=os.urandom(50_000))).status_code == 200
+        wrong = await api.post(complete)
+        assert (wrong.status_code, wrong.json()["code"]) == (409, "upload_incomplete")
+        assert (await nobody.put(made["url"], content=data)).status_code == 200
+        done = (await api.post(complete)).json()
+        first = await nobody.get(done["url"])
+        assert (await nobody.get(first.headers["location"])).content == data
+
+
 async def test_the_orchestrator_redirects_downloads_to_the_bucket(bucket, database_url, tmp_path):
-    """Upload through the API, then follow its signed URL: a 307 to the bucket, and the same bytes."""
+    """Upload through the API, then follow its signed URL: a 307 to the bucket, and the same bytes; uploads likewise."""
     from tests.wire.conftest import start_orchestrator
 
     running = start_orchestrator(
@@ -185,5 +216,6 @@ async def test_the_orchestrator_redirects_downloads_to_the_bucket(bucket, databa
             first = await nobody.get(file["url"])
             assert first.status_code == 307
             assert (await nobody.get(first.headers["location"])).content == data
+        await _send_to_the_bucket(running)
     finally:
         assert running.stop() == 0
