@@ -26,6 +26,7 @@ from orchestrator.live.parts import Parts
 from orchestrator.live.reports import Reports
 from orchestrator.runs.callbacks import LONGEST, Facts
 from orchestrator.store import callbacks as store
+from orchestrator.store import files
 from orchestrator.store.callbacks import Reporter
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, uuid7
@@ -160,6 +161,9 @@ async def put_output(
     reporter = await store.of_attempt(parts.db, attempt_id)
     if reporter is None or not reporter.holds:
         raise Conflict("the attempt no longer holds its run", code="stale_attempt")
+    if await files.get(parts.db, file_id) is not None:
+        await plugin.stored(reporter, file_id, name)
+        return
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > parts.config.max_upload:
         raise TooLarge(f"a file may have at most {parts.config.max_upload} bytes")

@@ -83,6 +83,8 @@ async def put_input(
 ) -> None:
     """The bytes of a picture, once; sent again they change nothing."""
     parts.files.check_signature("PUT", f"{organisation_id}/{file_id}", name, expires, signature)
+    if await store.get(parts.db, file_id) is not None:
+        return
     limit = min(MOST_BYTES, parts.config.max_upload)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
