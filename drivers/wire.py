@@ -71,6 +71,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     timeout_s: int
     files: list[JobFile] = []
     ui_graph: Any = None
+    realtime: bool = False  # goes on until LiveEnd: each LiveInput is run through the workflow
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
@@ -298,7 +299,24 @@ class ObjectInfo(Struct, frozen=True, tag="object_info"):
     body: str
 
 
-AgentFrame = Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
+class LiveImage(Struct, frozen=True):
+    """A picture of a real-time run: for an input, or of an output, by its id. data: JPEG, PNG or WebP, in base64."""
+
+    id: str
+    content_type: str
+    data: str
+
+
+class LiveOutput(Struct, frozen=True, tag="live_output"):
+    """What became of the LiveInput of that number, and how long the machine worked on it."""
+
+    attempt_id: AttemptId
+    number: int
+    images: list[LiveImage]
+    ms: float
+
+
+AgentFrame = LiveOutput | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
 
 
 # Frames from the orchestrator to the agent.
@@ -348,7 +366,22 @@ class AskObjectInfo(Struct, frozen=True, tag="ask_object_info"):
     hash: str
 
 
-ServerFrame = Welcome | Assign | Stop | Drain | AskSpecs | AskObjectInfo
+class LiveInput(Struct, frozen=True, tag="live_input", omit_defaults=True):
+    """Pictures for a real-time run; those left out stay as they were, and so does the workflow."""
+
+    attempt_id: AttemptId
+    number: int
+    images: list[LiveImage] = []
+    workflow: WorkflowJson | None = None
+
+
+class LiveEnd(Struct, frozen=True, tag="live_end"):
+    """The client of a real-time run is gone: end it well."""
+
+    attempt_id: AttemptId
+
+
+ServerFrame = LiveInput | LiveEnd | Welcome | Assign | Stop | Drain | AskSpecs | AskObjectInfo
 
 
 class EnrolRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,8 @@ from drivers.wire import (
     Hello,
     InventoryChanged,
     Job,
+    LiveEnd,
+    LiveInput,
     ObjectInfo,
     ServerFrame,
     Specs,
@@ -173,16 +175,21 @@ class Agent:
             case Drain(on=on):
                 _log.info("drain_ordered", on=on)
                 self.pool.draining = on or self._leaving
-            case AskSpecs(hash=wanted):
-                if wanted == self.inspector.inventory.specs:
-                    self.link.send(Specs(wanted, self.inspector.specs))
-            case AskObjectInfo(hash=wanted):
-                if wanted == self.inspector.object_info.hash:
-                    self.link.send(ObjectInfo(wanted, self.inspector.object_info.body))
+            case AskSpecs() | AskObjectInfo():
+                self._hand_over(frame)
+            case LiveInput() | LiveEnd():
+                self.pool.live(frame)
             case Welcome():
                 _log.warning("unexpected_welcome")
             case _:
                 assert_never(frame)
+
+    def _hand_over(self, asked: AskSpecs | AskObjectInfo) -> None:
+        inspector = self.inspector
+        if isinstance(asked, AskSpecs) and asked.hash == inspector.inventory.specs:
+            self.link.send(Specs(asked.hash, inspector.specs))
+        elif isinstance(asked, AskObjectInfo) and asked.hash == inspector.object_info.hash:
+            self.link.send(ObjectInfo(asked.hash, inspector.object_info.body))
 
     def _assigned(self, job: Job) -> None:
         if self._spool.last(job.attempt_id) is not None:

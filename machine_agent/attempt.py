@@ -20,6 +20,7 @@ from drivers.wire import (
     Failure,
     FailureClass,
     Job,
+    LiveOutput,
     Log,
     Output,
     Preview,
@@ -34,6 +35,7 @@ from machine_agent.errors import Abandoned, AttemptFailed, ExecutorGone
 from machine_agent.executor import Executor
 from machine_agent.inputs import Fetched, Inputs
 from machine_agent.progress import Tracker
+from machine_agent.realtime import Collector, Feed, lay, with_pictures
 from machine_agent.reporter import Reporter
 from machine_agent.shelf import Shelf
 from machine_agent.uploads import Made, Uploader, made_by
@@ -55,6 +57,9 @@ class Live(Protocol):
 
     def write(self, frame: Log) -> None:
         """Send lines of a log."""
+
+    def answer(self, frame: LiveOutput) -> None:
+        """Send what a real-time run made."""
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Show nothing more of an attempt."""
@@ -84,6 +89,8 @@ class Attempt:
         self.job = job
         self._executor = executor
         self._tools = tools
+        self.feed = Feed()
+        self._collector: Collector | None = None
         self._seq = 0
         self._timings = Timings()
 
@@ -164,6 +171,8 @@ class Attempt:
         trimmed since; if it is ours it is then told to forget, and runs again. It may forget only after the prompt
         that follows, so that twice may be needed.
         """
+        if self.job.realtime:
+            return await self._make_live(placed)
         comfy, lost = Comfy(self._tools.session, self._executor.url), ""
         for _ in range(_FRESH_TRIES + 1 if self._executor.ours else 1):
             if lost:
@@ -174,6 +183,23 @@ class Attempt:
             if not lost:
                 return made
         raise AttemptFailed.because("upload_failed", f"the executor no longer has its output {lost!r}")
+
+    async def _make_live(self, placed: Placed) -> list[Made]:
+        """Run every input of the client through the workflow until it is gone; nothing of it is kept."""
+        classes = await self._executor.classes()
+        while (frame := await self.feed.next()) is not None:
+            begin = time.monotonic()
+            workflow = frame.workflow or placed.workflow
+            self._collector = Collector(workflow)
+            files = await lay(placed.shelf, frame)
+            workflow = with_pictures(workflow, files, classes)
+            if translate.wanted(workflow):
+                workflow = translate.translate(workflow, classes)
+            await self._execute(structs.replace(placed, workflow=workflow))
+            spent = round((time.monotonic() - begin) * 1000, 1)
+            images = list(self._collector.images.values())
+            self._tools.live.answer(LiveOutput(self.job.attempt_id, frame.number, images, spent))
+        return []
 
     async def _collected(self, thing: Made, shelf: Shelf) -> Made:
         if thing.item is None:
@@ -232,13 +258,20 @@ class Attempt:
         tracker = Tracker(self.job)
         live = self._tools.live
 
+        collector = self._collector
+
         def on_message(name: str, data: dict[str, Any]) -> None:
+            if collector is not None:
+                collector.on_message(name, data)
+                return
             frame = tracker.take(name, data)
             if frame is not None:
                 live.show(frame)
 
         def on_preview(content_type: str, image: bytes) -> None:
-            if len(image) <= _PREVIEW_LIMIT:
+            if collector is not None:
+                collector.on_preview(content_type, image)
+            elif len(image) <= _PREVIEW_LIMIT:
                 text = base64.b64encode(image).decode()
                 live.show(Preview(self.job.run_id, self.job.attempt_id, content_type, text))
 

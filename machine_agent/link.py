@@ -19,6 +19,7 @@ from drivers.wire import (
     AttemptId,
     Beat,
     Hello,
+    LiveOutput,
     Log,
     Preview,
     Progress,
@@ -76,6 +77,10 @@ class Link:
         """Send lines of a log, if they are wanted and the line is not behind; dropped otherwise."""
         if self._connected and self._logs_wanted and self._urgent.qsize() < _LOGS_BEHIND:
             self._urgent.put_nowait(frame)
+
+    def answer(self, frame: LiveOutput) -> None:
+        """Send what a real-time run made, if connected."""
+        self.send(frame)
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Show nothing more of an attempt."""

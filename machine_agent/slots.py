@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from drivers.wire import AttemptId, Job
+from drivers.wire import AttemptId, Job, LiveEnd, LiveInput
 from machine_agent.attempt import Attempt, Tools
 from machine_agent.executor import Executor
 from machine_agent.spool import is_safe
@@ -21,6 +21,7 @@ class Pool:
         self._free = list(executors)
         self._tools = tools
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
+        self._attempts: dict[AttemptId, Attempt] = {}
         self._stopping: set[AttemptId] = set()
         self._next: list[Job] = []
         self._idle = asyncio.Event()
@@ -64,6 +65,12 @@ class Pool:
             self._stopping.add(attempt_id)
             task.cancel()
 
+    def live(self, frame: LiveInput | LiveEnd) -> None:
+        """Hand a frame to the real-time attempt it is for."""
+        attempt = self._attempts.get(frame.attempt_id)
+        if attempt is not None:
+            attempt.feed.offer(frame)
+
     async def idle(self) -> None:
         """Wait until no slot is in use."""
         await self._idle.wait()
@@ -79,13 +86,15 @@ class Pool:
 
     def _begin(self, job: Job, executor: Executor) -> None:
         self._idle.clear()
-        task = asyncio.create_task(Attempt(job, executor, self._tools).run())
+        attempt = Attempt(job, executor, self._tools)
+        task = asyncio.create_task(attempt.run())
+        self._attempts[job.attempt_id] = attempt
         self._tasks[job.attempt_id] = task
         # Not a `finally` within the task: one that is cancelled before its first step never gets there.
         task.add_done_callback(lambda _: self._release(job.attempt_id, executor))
 
     def _release(self, attempt_id: AttemptId, executor: Executor) -> None:
-        del self._tasks[attempt_id]
+        del self._tasks[attempt_id], self._attempts[attempt_id]
         self._stopping.discard(attempt_id)
         if self._next:
             self._begin(self._next.pop(0), executor)

@@ -29,6 +29,7 @@ from drivers.wire import (
     Hello,
     Inventory,
     InventoryChanged,
+    LiveOutput,
     Log,
     MachineId,
     ObjectInfo,
@@ -43,6 +44,7 @@ from drivers.wire import (
 from orchestrator.config import Config
 from orchestrator.live.hub import Hub, PreviewEvent
 from orchestrator.live.logs import Logs
+from orchestrator.live.realtime import Realtime
 from orchestrator.runs.compatibility import hashes_of, is_sha256, name_of_specs
 from orchestrator.runs.object_info import unpacked
 from orchestrator.runs.schedule import MachineView
@@ -176,6 +178,7 @@ class Fleet:
         self._holders: dict[AttemptId, Link] = {}
         self._beaten: set[MachineId] = set()
         self._measured: dict[tuple[MachineId, str], float] = {}
+        self.realtime = Realtime()
         self._look = True
         self._look_at = 0.0
         self.ledger: Ledger
@@ -278,10 +281,16 @@ class Fleet:
             self._preview(link, frame)
         elif isinstance(frame, Log):
             self.logs.take(link.organisation_id, link.run_of(frame.attempt_id), frame)
+        elif isinstance(frame, LiveOutput):
+            self.realtime.answered(link.run_of(frame.attempt_id), frame)
         elif isinstance(frame, Beat):
             self._beaten.add(link.machine.id)
             await self._reconcile_beat(link, set(frame.attempts))
-        elif isinstance(frame, InventoryChanged):
+        else:
+            await self._rarer(link, frame)
+
+    async def _rarer(self, link: Link, frame: AgentFrame) -> None:
+        if isinstance(frame, InventoryChanged):
             link.take_inventory(frame.slots, frame.inventory)
             await machines.save_inventory(self._db, link.machine.id, slots=frame.slots, inventory=frame.inventory)
             await self._ask_for_specs(link, frame.inventory)
@@ -340,6 +349,20 @@ class Fleet:
         now = self._hub.progress(frame.run_id)
         node_id = (now.node_id if now is not None else None) or ""
         self._hub.publish(link.organisation_id, PreviewEvent(frame.run_id, node_id, frame.content_type, image))
+
+    # Real-time runs
+
+    def attempt_of(self, run_id: RunId) -> AttemptId | None:
+        """The attempt at a run that a machine connected here holds."""
+        for attempt_id, link in self._holders.items():
+            if link.run_of(attempt_id) == run_id:
+                return attempt_id
+        return None
+
+    def tell(self, run_id: RunId, frame: ServerFrame) -> bool:
+        """Send a frame to the machine that holds a run; False when none does here."""
+        attempt_id = self.attempt_of(run_id)
+        return attempt_id is not None and self._holders[attempt_id].send(frame)
 
     # What it holds, and what it should hold
 

@@ -173,6 +173,7 @@ class Dispatch:
             timeout_s=min(head.timeout_s, self._fleet.longest_run_s(attempt.placement.machine_id) or head.timeout_s),
             files=needed,
             ui_graph=facts.ui_graph,
+            realtime=self._fleet.realtime.is_open(head.id),
         )
 
     async def _give_up(self, attempt: _Attempt, failure: Failure) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from litestar import Router
 
-from orchestrator.dialects.comfyui import door, files, front_end, info, prompts, socket, userdata
+from orchestrator.dialects.comfyui import door, files, front_end, info, prompts, realtime, socket, userdata
 from orchestrator.dialects.comfyui.by_host import PREFIX, by_host
 
 __all__ = ["by_host", "routes"]
@@ -25,6 +25,7 @@ HANDLERS: Final = [
 routes: Final = [
     door.create_link,
     door.enter,
+    *realtime.handlers,
     Router(PREFIX, route_handlers=[*HANDLERS, *front_end.handlers], opt=door.OPT, include_in_schema=False),
     Router(f"{PREFIX}/api", route_handlers=HANDLERS, opt=door.OPT, include_in_schema=False),
 ]
