@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from orchestrator.api.problems import decode, documented
 from orchestrator.auth import Principal, requires
@@ -27,7 +27,8 @@ ZIP: Final = "application/zip"
 LARGEST_NUMBER: Final = 2**31
 _DECODER: Final = msgspec.json.Decoder(WorkflowExport)
 Form = Annotated[
-    Literal["json", "zip"], Parameter(query="format", description="A JSON document, or a zip of a file for each part.")
+    Literal["json", "zip"],
+    QueryParameter(name="format", description="A JSON document, or a zip of a file for each part."),
 ]
 
 
