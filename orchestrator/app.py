@@ -41,6 +41,7 @@ from orchestrator.api import (
     run_facts,
     runs,
     schema,
+    shares,
     uploads,
     usage,
     versions,
@@ -86,6 +87,7 @@ MODULES: Final = (
     workflows,
     versions,
     deployments,
+    shares,
     files_api,
     uploads,
     grants,
@@ -171,7 +173,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     await files.open()
     running = await engine.start(config, db, dsn, secret, files, stack)
     plugin = PluginReports(db, running.reports, running.hub)
-    limits = Limits(db, config.rate_limit, config.rate_burst)
+    limits = Limits(db, config.rate_limit, config.rate_burst, config.public_share_runs)
     limits.start()
     stack.push_async_callback(limits.stop)
     parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db), plugin)

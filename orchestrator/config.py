@@ -51,6 +51,7 @@ class Config(Struct, frozen=True, kw_only=True):
     webhook_timeout_s: float = 15.0
     rate_limit: float = 200.0  # requests a second of a key, a user, or an address without a credential; 0: no limit
     rate_burst: int = 2000  # so many at once
+    public_share_runs: int = 0  # runs an hour of one address through public links, without a login; 0: none
     cors_origins: str = ""  # origins, comma-separated, whose pages may use the API with a bearer credential
     comfyui_host: str | None = None  # a host name on which the ComfyUI facade stands alone, at the root
     insecure_cookies: bool = False  # session cookies without Secure; implied for http://127.0.0.1 and localhost

@@ -133,12 +133,16 @@ class Limit:
 
 
 class Limits:
-    """The limits of an installation. requests: of a key, a user, or an address without a credential; None: off."""
+    """The limits of an installation. requests: of a key, a user, or an address without a credential; None: off.
 
-    def __init__(self, db: Database, per_s: float, burst: int) -> None:
+    guest_runs: of an address that starts runs through public links, in an hour; None: it may not.
+    """
+
+    def __init__(self, db: Database, per_s: float, burst: int, guest_runs: int = 0) -> None:
         self.requests = Limit(db, burst, per_s) if per_s > 0 else None
         self.logins = Limit(db, LOGINS, 1 / LOGIN_EVERY_S, portion=1)
         self.logins_by_address = Limit(db, LOGINS_BY_ADDRESS, 1.0, portion=1)
+        self.guest_runs = Limit(db, guest_runs, guest_runs / 3600, portion=1) if guest_runs > 0 else None
 
     def start(self) -> None:
         """Begin to draw. Call within the running loop."""
@@ -151,4 +155,5 @@ class Limits:
             await limit.stop()
 
     def _all(self) -> list[Limit]:
-        return [limit for limit in (self.requests, self.logins, self.logins_by_address) if limit is not None]
+        limits = (self.requests, self.logins, self.logins_by_address, self.guest_runs)
+        return [limit for limit in limits if limit is not None]

@@ -11,6 +11,7 @@ from orchestrator.wire.files import *
 from orchestrator.wire.machines import *
 from orchestrator.wire.members import *
 from orchestrator.wire.runs import *
+from orchestrator.wire.shares import *
 from orchestrator.wire.usage import *
 from orchestrator.wire.webhooks import *
 from orchestrator.wire.workflows import *

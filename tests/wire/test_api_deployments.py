@@ -222,3 +222,14 @@ async def test_another_organisations_deployment_is_absent(api, stranger):
     )
     assert (split.status_code, split.json()["code"]) == (422, "version_not_found")
     assert (await api.get(path)).json() == made
+
+
+async def test_a_public_link_is_for_members_unless_guests_are_let_in(api, nobody):
+    """As installed, without a setting: strangers are told to log in, the team uses the link."""
+    _, (first,) = await _versions(api, 1)
+    made = await _deploy(api, version_id=first, environment="public-share")
+    share = (await api.post("/api/v1/shares", json={"deployment_id": made["id"]})).json()
+    path = f"/api/v1/shares/{share['slug']}"
+    assert (await nobody.get(path)).status_code == 401
+    assert (await nobody.post(f"{path}/runs", json={})).status_code == 401
+    assert (await api.post(f"{path}/runs", json={})).status_code == 202
