@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from litestar import Router, get
 from litestar.params import Parameter
 
-from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.params import Cursor, Limit, Moment, moment
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.runs.paging import decode_cursor, page_of
@@ -19,8 +18,6 @@ from orchestrator.wire import AuditEntry, Page
 Actor = Annotated[str | None, Parameter(max_length=200, description="user:<id>, key:<id>, machine:<id> or system.")]
 Action = Annotated[str | None, Parameter(max_length=200, description="`member.invite`, or `member.` for all of them.")]
 Subject = Annotated[str | None, Parameter(max_length=200, description="What it was done to: machine:<id>.")]
-Since = Annotated[datetime | None, Parameter(description="Not before this moment.")]
-Until = Annotated[datetime | None, Parameter(description="Before this moment.")]
 
 
 @get(
@@ -37,17 +34,13 @@ async def list_entries(
     actor: Actor = None,
     action: Action = None,
     subject: Subject = None,
-    since: Since = None,
-    until: Until = None,
+    since: Moment = None,
+    until: Moment = None,
 ) -> Page[AuditEntry]:
-    """Newest first. A time without a zone is UTC."""
-    wanted = audit.Wanted(actor, action, subject, _utc(since), _utc(until))
+    """Newest first; not before `since`, and before `until`."""
+    wanted = audit.Wanted(actor, action, subject, moment("since", since), moment("until", until))
     found = await audit.page(db, principal.organisation_id, wanted, decode_cursor(cursor), limit + 1)
     return page_of(found, limit)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 routes = [Router("/api/v1/audit", route_handlers=[list_entries], tags=["audit"])]

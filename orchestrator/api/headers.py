@@ -69,7 +69,9 @@ def _name_methods(headers: list[tuple[bytes, bytes]], scope: Scope) -> None:
         if name.lower() == b"allow":
             path = scope.get("path_template")
             routes = [route for route in scope["litestar_app"].routes if isinstance(route, HTTPRoute)]
-            methods = {method for route in routes if route.path == path for method in route.methods}
+            methods = {
+                method for route in routes if path in (route.path, route.path_format) for method in route.methods
+            }
             if methods:
                 headers[place] = (name, ", ".join(sorted(methods)).encode())
 

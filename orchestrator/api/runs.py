@@ -5,7 +5,6 @@ Handlers only translate: what fits is decided in runs/inputs.py, what may change
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from litestar.response import Stream
 
 from orchestrator import wire
 from orchestrator.api.idempotency import OWN
-from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.params import Cursor, Limit, Moment, moment
 from orchestrator.api.problems import documented
 from orchestrator.api.run_streams import frames, streamed
 from orchestrator.auth import Principal, requires
@@ -43,7 +42,6 @@ WAITED: Final = {
     200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
 }
 Tagged = Annotated[str | None, Parameter(max_length=50, description="Only runs with this tag.")]
-Made = Annotated[datetime | None, Parameter(description="RFC 3339, with a time zone.")]
 NOBODY: Final = str(UUID(int=0))
 
 
@@ -146,8 +144,8 @@ async def list_runs(
     batch_id: UUID | None = None,
     retry_of: UUID | None = None,
     origin: wire.RunOrigin | None = None,
-    created_after: Made = None,
-    created_before: Made = None,
+    created_after: Moment = None,
+    created_before: Moment = None,
     favourite: bool | None = None,
     tag: Tagged = None,
 ) -> wire.Page[wire.Run]:
@@ -161,19 +159,13 @@ async def list_runs(
         batch_id=_text(batch_id),
         retry_of=_text(retry_of),
         origin=origin,
-        created_after=_moment("created_after", created_after),
-        created_before=_moment("created_before", created_before),
+        created_after=moment("created_after", created_after),
+        created_before=moment("created_before", created_before),
         favourite=favourite,
         tag=tag,
     )
     found = await run_pages.page(db, principal.organisation_id, filters, decode_cursor(cursor), limit + 1)
     return page_of(found, limit)
-
-
-def _moment(name: str, value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
-        raise Invalid(f"{name}: has no time zone", errors=[FieldError(name, "add Z or an offset")])
-    return value
 
 
 def _text(value: UUID | None) -> str | None:

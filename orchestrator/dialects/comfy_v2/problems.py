@@ -83,7 +83,8 @@ def on_problem(_request: Request[Any, Any, Any], error: ApiProblem) -> Response[
     wait = error.retry_after_s
     if wait is None and error.status == 429:
         wait = 1.0
-    return _answer(error.status, code, error.detail or error.title, details_of(code, error.errors), wait)
+    status = 400 if code == "invalid_cursor" else error.status
+    return _answer(status, code, error.detail or error.title, details_of(code, error.errors), wait)
 
 
 def on_http_exception(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Envelope]:
