@@ -81,7 +81,7 @@ def test_secrets_can_be_rotated() -> None:
 
 
 def test_keys_in_the_form_of_tokens() -> None:
-    """They carry the claims that ComfyDeploy's clients read, are told from access tokens, and rotate with the secret."""
+    """They carry the claims that ComfyDeploy's clients read, are no access tokens, and rotate with the secret."""
     old, new = Signer(b"one"), Signer(b"two,one")
     key = old.sign_key("u", "o")
     claims = jwt.decode(key, options={"verify_signature": False})
