@@ -299,6 +299,12 @@ class ObjectInfo(Struct, frozen=True, tag="object_info"):
     body: str
 
 
+class AgentLog(Struct, frozen=True, tag="agent_log"):
+    """Lines of the agent's own log. Sent only when the Welcome asked for logs."""
+
+    lines: list[str]
+
+
 class LiveImage(Struct, frozen=True):
     """A picture of a real-time run: for an input, or of an output, by its id. data: JPEG, PNG or WebP, in base64."""
 
@@ -316,7 +322,9 @@ class LiveOutput(Struct, frozen=True, tag="live_output"):
     ms: float
 
 
-AgentFrame = LiveOutput | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
+AgentFrame = (
+    LiveOutput | AgentLog | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
+)
 
 
 # Frames from the orchestrator to the agent.
@@ -325,7 +333,7 @@ AgentFrame = LiveOutput | Log | Hello | Beat | InventoryChanged | Progress | Pre
 class Welcome(Struct, frozen=True, tag="welcome"):
     """Answer to Hello. beat_s: send a Beat this often; lease_s: without beats for so long the machine is lost.
 
-    logs: Log frames are welcome; an orchestrator that does not know them never sets it.
+    logs: Log and AgentLog frames are welcome; an orchestrator that does not know them never sets it.
     """
 
     machine_id: MachineId

@@ -43,6 +43,7 @@ from machine_agent.inputs import Inputs
 from machine_agent.inventory import Inspector, find_gpus, visible
 from machine_agent.launch import Server
 from machine_agent.link import Link
+from machine_agent.log import TAP
 from machine_agent.process import ExecutorProcess, ProcessSettings, Recycling
 from machine_agent.remote import RemoteExecutor
 from machine_agent.reporter import Reporter
@@ -64,7 +65,7 @@ class Agent:
         url = config.url or identity.url
         self._spool = Spool(config.data / "spool")
         self.reporter = Reporter(session, url, identity.credential, self._spool, self._taken_away)
-        self.link = Link(url, identity.credential, self._hello, self._beat, self._handle)
+        self.link = Link(url, identity.credential, self._hello, self._beat, self._handle, TAP.take)
         self.executors = _executors(config, gpus, session)
         self.inputs = Inputs(
             session,

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from drivers.wire import (
     AgentFrame,
+    AgentLog,
     AttemptId,
     Beat,
     Hello,
@@ -32,6 +33,7 @@ _LIVE_S = 0.25
 _REVOKED_S = 30.0
 _WELCOME_S = 15.0
 _LOGS_BEHIND = 100
+_LOG_S = 1.0
 _LIMIT = 64_000_000  # bytes of one frame: a job carries a whole workflow
 _log = structlog.get_logger()
 
@@ -50,12 +52,14 @@ class Link:
         hello: Callable[[], Hello],
         beat: Callable[[], Beat],
         handle: Callable[[ServerFrame], None],
+        own_log: Callable[[], list[str]],
     ) -> None:
         self._url = url.replace("http", "ws", 1) + "/api/v1/agent/link"
         self._headers = {"Authorization": f"Bearer {credential}"}
         self._hello = hello
         self._beat = beat
         self._handle = handle
+        self._own_log = own_log
         self._connected = False
         self._logs_wanted = False
         self._urgent: asyncio.Queue[AgentFrame] = asyncio.Queue()
@@ -140,6 +144,7 @@ class Link:
                 self._heartbeat(socket, welcome.beat_s),
                 self._send(socket),
                 self._show(socket),
+                self._tell_log(socket),
             )
         ]
         try:
@@ -173,6 +178,14 @@ class Link:
     async def _send(self, socket: ClientConnection) -> None:
         while True:
             await socket.send(_encode(await self._urgent.get()))
+
+    async def _tell_log(self, socket: ClientConnection) -> None:
+        while self._logs_wanted:
+            lines = self._own_log()
+            if lines:
+                await socket.send(_encode(AgentLog(lines)))
+            await asyncio.sleep(_LOG_S)
+        await asyncio.Event().wait()  # the other parts go on without it
 
     async def _show(self, socket: ClientConnection) -> None:
         while True:

@@ -269,3 +269,19 @@ create trigger machine_beats_noted after update on machine_beats
   for each row when (new.connected is distinct from old.connected) execute function note_machine_connection();
 
 create index files_organisation on files (organisation_id, id desc) where state = 'stored';
+
+
+create table machine_logs (
+  id uuid primary key,
+  machine_id uuid not null references machines on delete cascade,
+  organisation_id uuid not null,
+  lines jsonb not null,
+  at timestamptz not null default now()
+);
+create index machine_logs_machine on machine_logs (machine_id, id desc);
+comment on table machine_logs is 'What agents said of themselves: some lines a row, of each machine the newest few hundred rows.';
+comment on column machine_logs.id is 'UUIDv7.';
+comment on column machine_logs.machine_id is 'The machine (machines.id).';
+comment on column machine_logs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column machine_logs.lines is 'The lines, as texts, in order.';
+comment on column machine_logs.at is 'When they arrived.';

@@ -1,4 +1,4 @@
-"""Quarantine and events of machines under /api/v1/machines."""
+"""Quarantine, events and logs of machines under /api/v1/machines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.store import quarantine as store
+from orchestrator.store import run_logs
 from orchestrator.store.db import Database
-from orchestrator.wire import Machine, MachineEvent, Page, Quarantine
+from orchestrator.wire import Machine, MachineEvent, MachineLogPart, Page, Quarantine
 
 
 @post(
@@ -71,4 +72,20 @@ async def events(
     return page_of(found, limit)
 
 
-routes = [Router("/api/v1/machines", route_handlers=[quarantine, release, events], tags=["machines"])]
+@get(
+    "/{machine_id:uuid}/logs",
+    guards=[requires("developer", "machines:read")],
+    operation_id="list_machine_logs",
+    summary="What its agent wrote",
+    responses=documented(400, 403, 404),
+)
+async def logs(
+    machine_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
+) -> Page[MachineLogPart]:
+    """In parts of some lines, newest first; the newest 300 parts are kept. A run's own lines are the run's."""
+    await shown_machine(db, principal, machine_id)
+    found = await run_logs.own_page(db, principal.organisation_id, machine_id, decode_cursor(cursor), limit + 1)
+    return page_of(found, limit)
+
+
+routes = [Router("/api/v1/machines", route_handlers=[quarantine, release, events, logs], tags=["machines"])]

@@ -19,6 +19,7 @@ import structlog
 from drivers.classic import Classic
 from drivers.wire import (
     AgentFrame,
+    AgentLog,
     AskObjectInfo,
     AskSpecs,
     AttemptId,
@@ -281,6 +282,8 @@ class Fleet:
             self._preview(link, frame)
         elif isinstance(frame, Log):
             self.logs.take(link.organisation_id, link.run_of(frame.attempt_id), frame)
+        elif isinstance(frame, AgentLog):
+            self.logs.take_own(link.organisation_id, link.machine.id, frame)
         elif isinstance(frame, LiveOutput):
             self.realtime.answered(link.run_of(frame.attempt_id), frame)
         elif isinstance(frame, Beat):

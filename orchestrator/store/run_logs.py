@@ -1,4 +1,4 @@
-"""The lines that executors wrote for runs, in parts; each attempt so much and no more."""
+"""The lines that executors wrote for runs and agents of themselves, in parts; so much of each and no more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from drivers.wire import MachineId
 from orchestrator.store.db import Database
-from orchestrator.wire import LogPart
+from orchestrator.wire import LogPart, MachineLogPart
 
+MOST_OWN_PARTS: Final = 300
 MOST_BYTES: Final = 512 * 1024
 """Kept of one attempt; what comes after it is dropped."""
 
@@ -63,6 +65,51 @@ async def page(
     return [
         LogPart(str(row["id"]), str(row["run_id"]), str(row["attempt_id"]), row["at"], row["lines"]) for row in rows
     ]
+
+
+async def append_own(db: Database, parts: list[tuple[str, MachineId, MachineLogPart]]) -> None:
+    """Store parts of agents' own logs (organisation, machine, part); of each machine the newest MOST_OWN_PARTS stay."""
+    async with db.transaction() as connection:
+        await connection.execute(
+            """
+            insert into machine_logs (id, machine_id, organisation_id, lines, at)
+            select n.id, m.id, m.organisation_id, n.lines::jsonb, n.at
+            from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[])
+              as n(id, machine_id, organisation_id, lines, at)
+            join machines m on m.id = n.machine_id and m.organisation_id = n.organisation_id
+            """,
+            [part.id for _, _, part in parts],
+            [machine_id for _, machine_id, _ in parts],
+            [organisation_id for organisation_id, _, _ in parts],
+            [_json(part.lines) for _, _, part in parts],
+            [part.at for _, _, part in parts],
+        )
+        await connection.execute(
+            """
+            delete from machine_logs l using unnest($1::uuid[]) as m(id)
+            where l.machine_id = m.id and l.id < (
+              select x.id from machine_logs x where x.machine_id = m.id order by x.id desc offset $2 limit 1)
+            """,
+            list({machine_id for _, machine_id, _ in parts}),
+            MOST_OWN_PARTS - 1,
+        )
+
+
+async def own_page(
+    db: Database, organisation_id: str, machine_id: UUID, before: UUID | None, limit: int
+) -> list[MachineLogPart]:
+    """Parts of an agent's own log, newest first."""
+    rows = await db.fetch(
+        """
+        select id, at, lines from machine_logs
+        where organisation_id = $1 and machine_id = $2 and ($3::uuid is null or id < $3) order by id desc limit $4
+        """,
+        organisation_id,
+        machine_id,
+        before,
+        limit,
+    )
+    return [MachineLogPart(str(row["id"]), row["at"], row["lines"]) for row in rows]
 
 
 def _json(lines: list[str]) -> str:

@@ -57,6 +57,14 @@ MachineEventKind = Literal[
 ]  # fmt: skip
 
 
+class MachineLogPart(Struct):
+    """Some lines of its agent's own log."""
+
+    id: str
+    at: datetime
+    lines: list[str]
+
+
 class MachineEvent(Struct, omit_defaults=True):
     """Something that happened to a machine. detail says what of it is to be told."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from drivers.wire import AttemptId, Declined, Drain, Hello, InventoryChanged, Log, Preview, Progress, Stop
+from drivers.wire import AgentLog, AttemptId, Declined, Drain, Hello, InventoryChanged, Log, Preview, Progress, Stop
 from tests.wire.agent_process import AgentProcess, copying, job, until, waiting
-from tests.wire.fake_orchestrator import FakeOrchestrator, beats
+from tests.wire.fake_orchestrator import CREDENTIAL, FakeOrchestrator, beats
 
 pytestmark = pytest.mark.anyio
 PHOTO = b"a photo" * 1000
@@ -90,6 +90,17 @@ async def test_what_the_executor_writes_comes_over_the_line(
     assert {frame.attempt_id for frame in orchestrator.frames_of(Log)} == {"a1"}
 
 
+async def test_the_agents_own_log_comes_over_the_line(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:
+    """What happened to it and its executors, without debugging and without its credential."""
+
+    def lines() -> list[str]:
+        return [line for frame in orchestrator.frames_of(AgentLog) for line in frame.lines]
+
+    await orchestrator.until(lambda: any("executor_up" in line for line in lines()))
+    assert any(" info link_up " in line and "machine=test machine" in line for line in lines())
+    assert not any(CREDENTIAL in line for line in lines())
+
+
 async def test_an_orchestrator_that_knows_no_logs_is_sent_none(
     orchestrator: FakeOrchestrator, agent: AgentProcess
 ) -> None:
@@ -104,6 +115,8 @@ async def test_an_orchestrator_that_knows_no_logs_is_sent_none(
     count = len(beats(orchestrator))
     await orchestrator.until(lambda: len(beats(orchestrator)) > count)
     assert orchestrator.frames_of(Log) == []
+    since = orchestrator.frames.index(orchestrator.frames_of(Hello)[-1])
+    assert not any(isinstance(frame, AgentLog) for frame in orchestrator.frames[since:])
 
 
 async def test_inventory(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:

@@ -357,3 +357,18 @@ async def test_a_policy_keeps_a_machine_for_versions_and_bounds_its_runs(api, ma
         await api.patch(path, json={"policy": {}})
     for wrong in ({"max_run_s": 0}, {"version_ids": []}, {"version_ids": ["x"]}, {"spend": 1}):
         assert (await api.patch(path, json={"policy": wrong})).status_code == 422
+
+
+async def test_what_the_agent_wrote_can_be_read(api, machine, stranger):
+    """Its own lines, newest part first, for the team alone; of each machine a bounded number is kept."""
+    await _ready(api, machine)
+    path = f"/api/v1/machines/{machine['id']}/logs"
+
+    async def look() -> dict[str, Any]:
+        return (await api.get(path, params={"limit": 100})).json()
+
+    def told(page: dict[str, Any]) -> list[str]:
+        return [line for part in page["items"] for line in part["lines"]]
+
+    await until(look, lambda page: any("executor_up" in line for line in told(page)))
+    assert (await stranger.get(path)).status_code == 404
