@@ -178,6 +178,40 @@ async def test_uploads_are_bound_to_their_attempt(team: Team, deployment: str, d
     assert (await team.look(holding))["status"] == "cancelled"
 
 
+async def test_malformed_callbacks_are_refused_or_ignored(team: Team, deployment: str, double: Double) -> None:
+    """With a valid token: no body breaks the server, none ends the run, and what it tells can still be stored."""
+    holding = await play(team, deployment, hold=True, note="malformed")
+    await team.until_status(holding, "running", timeout=PATIENCE_S)
+    orders = (await seen(double))["orders"]
+    body = next(one for one in orders if "malformed" in one["body"]["inputs"]["script"])["body"]
+    headers = {"Authorization": f"Bearer {body['cd_token']}", "Content-Type": "application/json"}
+    begin = f'{{"run_id": "{body["prompt_id"]}", '
+    deep = "[" * 3000 + "]" * 3000
+    tails = (
+        '"status": "\\u0000"}',
+        '"status": "unheard of"}',
+        '"status": ["success"]}',
+        '"status": NaN}',
+        '"progress": 1e999, "live_status": "x"}',
+        '"progress": 5, "live_status": "\\ud800"}',
+        f'"output_data": {{"text": {deep}}}, "node_meta": {{"node_id": "1"}}}}',
+        '"output_data": {"text": ["\\u0000 \\ud83d"]}, "node_meta": {"node_id": "\\u0000"}}',
+        '"output_data": {"images": [{"filename": "../../x\\u0000", "subfolder": 7, "type": "temp"}]}}',
+        '"output_data": {"value": [' + "9" * 400 + "]}}",
+        '"ws_event": {"event": {}, "data": []}}',
+        '"ws_event": {"event": "executed", "data": {"node": null, "output": {"": [{}]}}}}',
+        '"status": "running", "status": "running"}',
+        '"events": []}',
+        '"run_id": 7}',
+    )
+    bodies = [b"", b"{", b"null", b"[]", b"\xff", b'{"run_id": 1}', *[(begin + tail).encode() for tail in tails]]
+    for one in bodies:
+        answer = await team.anybody.post("/api/update-run", content=one, headers=headers)
+        assert answer.status_code in (200, 400, 401, 422), (one[:200], answer.status_code, answer.text)
+    assert (await team.look(holding))["status"] == "running"
+    await team.call("POST", f"/runs/{holding}/cancel", 200)
+
+
 async def test_a_machine_that_dies_in_the_middle(team: Team, deployment: str, double: Double) -> None:
     """ComfyUI is killed under a prompt and started anew: the attempt is over, and the next one succeeds."""
     run_id = await play(team, deployment, case="save", die=True)

@@ -7,6 +7,7 @@ plugin are handed here.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -36,7 +37,7 @@ REMEMBERED: Final = 5000
 DONE: Final = {"status": "success", "message": "success"}
 """Both generations' answer."""
 _CALLBACK: Final = msgspec.json.Decoder(Callback)
-_NUL: Final = "\\u0000"
+_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # escaped as JSON has it, by an odd number of backslashes
 
 Name = Annotated[str, Parameter(min_length=1, max_length=LONGEST, description="The file's name.")]
 
@@ -96,7 +97,7 @@ def _decoded(body: bytes) -> Callback | None:
     """None for what is no callback. U+0000, which cannot be stored, is left out."""
     try:
         text = body.decode()
-        return _CALLBACK.decode(text.replace(_NUL, "") if _NUL in text else text)
+        return _CALLBACK.decode(_NUL.sub(r"\1", text) if "\\u0000" in text else text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

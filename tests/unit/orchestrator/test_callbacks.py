@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from drivers.wire import Failure, Output, Timings
 from orchestrator.dialects.comfydeploy.callbacks import Callback, progress_of, read
+from orchestrator.dialects.comfydeploy.reporting import _decoded
 from orchestrator.runs.callbacks import SETTLE_S, UNSURE_S, UPLOAD_S, Facts, Made, Verdict, decide, key_of, merge
 from orchestrator.runs.comfyui import from_history, made_by, refusal_of
 from tests.comfydeploy_recording import Recorded, cases, history, readdressed
@@ -197,3 +198,18 @@ def test_what_nodes_took_is_added_up() -> None:
     facts = merge(read(Callback(output_data=told)), read(Callback(output_data=[])))
     assert facts.timings == Timings(execute_ms=1500, peak_vram_bytes=9)
     assert decide(merge(facts, Facts(success=True)), SETTLE_S).timings == facts.timings
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"run_id": "r", "status": "a\\u0000b"}', "ab"),
+        (b'{"run_id": "r", "status": "a\\\\u0000b"}', "a\\u0000b"),
+        (b'{"run_id": "r", "status": "\\u0000\\u0000\\u0000"}', ""),
+    ],
+)
+def test_a_character_that_cannot_be_stored_is_left_out(body: bytes, status: str) -> None:
+    """U+0000 goes; a backslash followed by u0000, which is text, stays."""
+    callback = _decoded(body)
+    assert callback is not None
+    assert callback.status == status
