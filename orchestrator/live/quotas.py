@@ -20,18 +20,24 @@ class QuotaBook:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._known: dict[str, tuple[float, Quotas]] = {}
+        self._known: dict[str, tuple[float, Quotas]] = {}  # until when, and what
 
     async def of(self, organisation_id: str) -> Quotas:
         """The organisation's quotas."""
-        known, now = self._known.get(organisation_id), time.monotonic()
-        if known is not None and now - known[0] < REMEMBER_S:
-            return known[1]
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        found = await usage.quotas(self._db, organisation_id)
-        self._known[organisation_id] = (now, found)
-        return found
+        return (await self.of_all({organisation_id}))[organisation_id]
+
+    async def of_all(self, organisation_ids: set[str]) -> dict[str, Quotas]:
+        """Quotas of each; those that are not remembered are asked for together."""
+        now = time.monotonic()
+        fresh = {one: known[1] for one in organisation_ids if (known := self._known.get(one)) and known[0] > now}
+        missing = organisation_ids - fresh.keys()
+        if missing:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = await usage.quotas_of(self._db, list(missing))
+            self._known |= {one: (now + REMEMBER_S, quotas) for one, quotas in found.items()}
+            fresh |= found
+        return fresh
 
     def forget(self, organisation_id: str) -> None:
         """They were changed."""
@@ -50,8 +56,8 @@ class QuotaBook:
 
     async def running_room(self, organisation_ids: set[str]) -> dict[str, int]:
         """How many more runs may be placed now, for each of the organisations that has a bound."""
-        bounds = {one: (await self.of(one)).max_running_runs for one in organisation_ids}
-        bounded = {one: most for one, most in bounds.items() if most is not None}
+        quotas = await self.of_all(organisation_ids)
+        bounded = {one: most for one, found in quotas.items() if (most := found.max_running_runs) is not None}
         if not bounded:
             return {}
         running = await usage.running(self._db, list(bounded))

@@ -62,13 +62,13 @@ async def start(parts: Parts, order: Order) -> runs.NewRun:
     """
     try:
         run = await checked(parts, order)
+        queued = await parts.queue.add(run)
     except ApiProblem:
         # What it was checked against may have changed since the run was queued.
         earlier = await _earlier(parts, order)
         if earlier is None:
             raise
         return earlier
-    queued = await parts.queue.add(run)
     return run if queued == run.id else _replayed(run, queued)
 
 

@@ -150,7 +150,8 @@ async def insert_together(
         if batch_id is not None:
             await batches.add(connection, batch_id, organisation_id, len(runs), runs[0].created_by)
         rows = await connection.fetch(_INSERT, *_insert_columns(runs))
-        if most_waiting is not None and await _waiting(connection, organisation_id) > most_waiting:
+        came = len(runs) - len(rows)
+        if most_waiting is not None and came and await _waiting(connection, organisation_id) > most_waiting:
             raise QueueFull
     return await _answers(db, runs, {str(row["id"]) for row in rows})
 

@@ -98,11 +98,23 @@ async def running(db: Database, organisation_ids: list[str]) -> dict[str, int]:
 
 async def quotas(db: Database, organisation_id: str) -> Quotas:
     """The organisation's quotas; None: no bound."""
-    row = await db.fetchrow(
-        "select max_queued_runs, max_running_runs, max_storage_bytes from quotas where organisation_id = $1",
-        organisation_id,
+    return (await quotas_of(db, [organisation_id]))[organisation_id]
+
+
+async def quotas_of(db: Database, organisation_ids: list[str]) -> dict[str, Quotas]:
+    """The quotas of each of the organisations."""
+    rows = await db.fetch(
+        """
+        select organisation_id, max_queued_runs, max_running_runs, max_storage_bytes
+        from quotas where organisation_id = any($1::uuid[])
+        """,
+        organisation_ids,
     )
-    return Quotas() if row is None else Quotas(**dict(row))
+    found = {
+        str(row["organisation_id"]): Quotas(row["max_queued_runs"], row["max_running_runs"], row["max_storage_bytes"])
+        for row in rows
+    }
+    return {one: found.get(one, Quotas()) for one in organisation_ids}
 
 
 async def set_quotas(db: Database, organisation_id: str, change: QuotasUpdate, actor: str) -> None:

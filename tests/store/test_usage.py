@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from drivers.wire import RunId
 from orchestrator.errors import Forbidden, TooMany
@@ -15,6 +16,7 @@ from orchestrator.live.queue import Queue
 from orchestrator.runs.state import Cancel, Reported
 from orchestrator.store import files, ids, runs, usage
 from orchestrator.store.db import Database
+from orchestrator.store.idempotency import Once, Repeated
 from orchestrator.store.ledger import Change, Ledger
 from orchestrator.wire import QuotasUpdate
 from tests.store.fleet_rows import Team, make_team, place, queue_run
@@ -149,3 +151,18 @@ async def test_room_for_running_runs_is_what_is_left_of_the_quota(db: Database, 
     assert await queue.quotas.running_room(both) == {team.organisation_id: 0}
     await ledger.change(Change(first, Cancel()))
     assert await queue.quotas.running_room(both) == {team.organisation_id: 1}
+
+
+async def test_a_repeated_request_is_answered_although_the_queue_is_full(db: Database, queue: Queue) -> None:
+    """Its run stands already: it adds nothing, so no quota speaks against it."""
+    team = await make_team(db)
+    await usage.set_quotas(db, team.organisation_id, QuotasUpdate(max_queued_runs=1), "system")
+    once = Once("user:x", "POST /api/v1/runs", b"k" * 32, b"r" * 32)
+    first = replace(new_run(team), once=once)
+    assert await queue.add(first) == first.id
+    assert await queue.add(replace(new_run(team), once=once)) == Repeated(same=True, run_id=first.id)
+    with pytest.raises(TooMany):
+        await queue.add(new_run(team))
+    await usage.set_quotas(db, team.organisation_id, QuotasUpdate(max_queued_runs=0), "system")
+    queue.quotas.forget(team.organisation_id)
+    assert await queue.add(replace(new_run(team), once=once)) == Repeated(same=True, run_id=first.id)
