@@ -108,9 +108,19 @@ class Machines(Resource):
         kind: wire.MachineKind = "classic",
         labels: Mapping[str, str] | None = None,
         endpoint: str | None = None,
+        endpoint_private: bool = False,
     ) -> wire.Machine:
-        """Registers a machine; it becomes ready when its agent enrols."""
-        body = wire.MachineCreate(name=name, kind=kind, labels=dict(labels or {}), endpoint=endpoint)
+        """Registers a machine; it becomes ready when its agent enrols, or its endpoint answers.
+
+        endpoint: of a ComfyUI with the comfyui-deploy plugin; endpoint_private lets it lie at a private address.
+        """
+        body = wire.MachineCreate(
+            name=name,
+            kind=kind,
+            labels=dict(labels or {}),
+            endpoint=endpoint,
+            endpoint_private=endpoint_private,
+        )
         return await self._http.call("POST", "api/v1/machines", wire.Machine, body=body)
 
     async def enrol_token(self, machine_id: str) -> wire.EnrolToken:

@@ -48,20 +48,25 @@ def add(
     name: Annotated[str, typer.Argument(help="A name of your choice.")],
     label: Annotated[list[str] | None, typer.Option("--label", "-l", help="key=value, for pools.")] = None,
     kind: Annotated[wire.MachineKind, typer.Option(help="classic, or a provider's kind.")] = "classic",
-    endpoint: Annotated[str | None, typer.Option(help="URL of a ComfyUI that is pushed to.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL of a ComfyUI with the comfyui-deploy plugin.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="The endpoint lies at a private address.")] = False,
     json: Json = False,
 ) -> None:
-    """Register a machine and print the command that connects it."""
+    """Register a machine and print the command that connects it; one with an endpoint needs none."""
 
-    async def work() -> tuple[wire.Machine, wire.EnrolToken]:
+    async def work() -> tuple[wire.Machine, wire.EnrolToken | None]:
         async with connect(context) as fleet:
-            labels = inputs.labels(label or [])
-            machine = await fleet.machines.create(name, kind=kind, labels=labels, endpoint=endpoint)
-            return machine, await fleet.machines.enrol_token(machine.id)
+            machine = await fleet.machines.create(
+                name, kind=kind, labels=inputs.labels(label or []), endpoint=endpoint, endpoint_private=private
+            )
+            return machine, await fleet.machines.enrol_token(machine.id) if endpoint is None else None
 
     machine, token = asyncio.run(work())
     if json:
         output.show_json({"machine": machine, "enrol_token": token})
+        return
+    if token is None:
+        print(f"{machine.name} is registered ({machine.id}). It takes runs once {endpoint} answers.")
         return
     print(f"{machine.name} is registered ({machine.id}). On the machine, before {token.expires_at:%H:%M} UTC:")
     print(f"  {token.command}")
