@@ -23,7 +23,7 @@ from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, Conflict, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.again import start_again
-from orchestrator.live.following import ended
+from orchestrator.live.following import check_room, ended
 from orchestrator.live.following import follow as followed
 from orchestrator.live.hub import Hub
 from orchestrator.live.once import REPLAYED, once_of
@@ -65,6 +65,9 @@ async def create(
         raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
     if data.deployment_id is None:
         principal.check_run(None)
+    stream, wait = wants_stream(request.headers.get("accept")), wait_s(request.headers.get("prefer"))
+    if stream or wait:
+        check_room(request.app.state.services.hub, principal.organisation_id)
     run = await start(
         parts,
         Order(
@@ -86,9 +89,8 @@ async def create(
     location = f"/api/v1/runs/{run.id}"
     accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
     headers = {"Location": location} | ({REPLAYED: "true"} if run.replayed else {})
-    if wants_stream(request.headers.get("accept")):
+    if stream:
         return _from_the_start(request, parts, accepted, headers)
-    wait = wait_s(request.headers.get("prefer"))
     if wait is None:
         return Response(accepted, status_code=202, headers=headers)
     return await _waited(request, parts, accepted, headers, wait)
@@ -278,7 +280,7 @@ async def update(run_id: UUID, data: wire.RunUpdate, principal: Principal, db: D
     summary="Follow a run live (server-sent events)",
     guards=[requires("playground", "runs:read", bound=True)],
     media_type="text/event-stream",
-    responses=documented(400, 403, 404),
+    responses=documented(400, 403, 404, 429),
 )
 async def follow(
     run_id: UUID,
@@ -294,6 +296,7 @@ async def follow(
     """
     await own_run(db, principal, run_id)
     after = _last_event_id(request.headers.get("last-event-id"))
+    check_room(hub, principal.organisation_id)
     draining = request.app.state.draining
     events = followed(db, hub, principal.organisation_id, str(run_id), after=after, draining=draining, logs=logs)
     return streamed(frames(events))

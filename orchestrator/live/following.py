@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
+from orchestrator.errors import TooMany
 from orchestrator.live.hub import Hub, LiveEvent, Subscription, TooSlow
 from orchestrator.runs.state import TERMINAL
 from orchestrator.store import runs
@@ -18,6 +19,14 @@ from orchestrator.wire import RunEvent
 
 RECHECK_S: Final = 2.0
 KEEP_ALIVE_S: Final = 15.0
+MOST_WATCHERS: Final = 1000
+
+
+def check_room(hub: Hub, organisation_id: str) -> None:
+    """Raise TooMany when so many streams and waits of the organisation are open here that there must be no more."""
+    if hub.watchers(organisation_id) >= MOST_WATCHERS:
+        detail = f"{MOST_WATCHERS} streams and waits of this organisation are open: end some, or use webhooks"
+        raise TooMany(detail, code="too_many_streams", retry_after_s=5)
 
 
 async def follow(

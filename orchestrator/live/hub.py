@@ -7,7 +7,7 @@ dropped freely, oldest first. It knows neither HTTP nor the database.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -106,6 +106,7 @@ class Hub:
         self._by_run: dict[str, set[Subscription]] = {}
         self._by_organisation: dict[str, set[Subscription]] = {}
         self._newest: dict[str, ProgressEvent] = {}
+        self._watchers: Counter[str] = Counter()
         self._seen: dict[str, PreviewEvent] = {}
 
     @contextmanager
@@ -119,12 +120,20 @@ class Hub:
         subscription = Subscription(logs=logs, previews=previews)
         table, key = (self._by_organisation, organisation_id) if run_id is None else (self._by_run, run_id)
         table.setdefault(key, set()).add(subscription)
+        self._watchers[organisation_id] += 1
         try:
             yield subscription
         finally:
+            self._watchers[organisation_id] -= 1
+            if not self._watchers[organisation_id]:
+                del self._watchers[organisation_id]
             table[key].discard(subscription)
             if not table[key]:
                 del table[key]
+
+    def watchers(self, organisation_id: str) -> int:
+        """How many watch something of the organisation here."""
+        return self._watchers[organisation_id]
 
     def publish(self, organisation_id: str, event: LiveEvent) -> None:
         """Give an event to the run's watchers and the organisation's."""
