@@ -11,6 +11,7 @@ from orchestrator.auth import Principal, requires
 from orchestrator.errors import NotFound
 from orchestrator.live.parts import Parts
 from orchestrator.runs.diff import diff as difference
+from orchestrator.runs.requirements import Requirements
 from orchestrator.runs.schema import inputs_schema, outputs_schema
 from orchestrator.store import versions
 from orchestrator.store.db import Database
@@ -64,10 +65,18 @@ async def schema(version_id: UUID, principal: Principal, db: Database) -> Versio
     summary="How a version differs from another",
     responses=documented(400, 403, 404),
 )
-async def diff(version_id: UUID, against: UUID, principal: Principal, db: Database) -> VersionDiff:
-    """What has to be done to the version `against` to get this one; they may be of different workflows."""
-    after, before = await _found(db, principal, version_id), await _found(db, principal, against)
-    return difference(before.api_graph, after.api_graph, before.requirements, after.requirements)
+async def diff(version_id: UUID, principal: Principal, db: Database, against: UUID | None = None) -> VersionDiff:
+    """What has to be done to the version `against` to get this one; left out: to the one before it.
+
+    They may be of different workflows. Before the first version there was nothing.
+    """
+    after = await _found(db, principal, version_id)
+    if against is None:
+        before = await versions.one_before(db, principal.organisation_id, after)
+    else:
+        before = await _found(db, principal, against)
+    graph, needs = ({}, Requirements()) if before is None else (before.api_graph, before.requirements)
+    return difference(graph, after.api_graph, needs, after.requirements)
 
 
 routes = [Router("/api/v1/versions", route_handlers=[compatibility, schema, diff], tags=["versions"])]

@@ -63,6 +63,20 @@ async def by_number(db: Database, organisation_id: str, workflow_id: UUID, numbe
     return None if row is None else _whole(row)
 
 
+async def one_before(db: Database, organisation_id: str, version: Whole) -> Whole | None:
+    """The version that was the newest when this one was uploaded, if it is still there."""
+    number = await db.fetchval(
+        """
+        select max(version) from workflow_versions
+        where organisation_id = $1 and workflow_id = $2 and version < $3 and deleted_at is null
+        """,
+        organisation_id,
+        UUID(version.workflow_id),
+        version.version,
+    )
+    return None if number is None else await by_number(db, organisation_id, UUID(version.workflow_id), number)
+
+
 def _whole(row: Record) -> Whole:
     values: dict[str, Any] = dict(row)
     values |= {"id": str(row["id"]), "workflow_id": str(row["workflow_id"])}

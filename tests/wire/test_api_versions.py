@@ -169,7 +169,9 @@ async def test_versions_are_compared_and_taken_back(api):
     again = (await api.get(f"{path}/versions/3")).json()
     assert (again["api_graph"], again["snapshot"]) == (_graph("A"), SNAPSHOT)
     assert (await api.post(f"{path}/versions/9/restore")).status_code == 404
-    assert (await api.get(f"/api/v1/versions/{first}/diff")).status_code == 422
+    assert (await api.get(f"/api/v1/versions/{second['id']}/diff")).json() == found, "against the one before"
+    nothing = (await api.get(f"/api/v1/versions/{first}/diff")).json()
+    assert [node["class_type"] for node in nothing["nodes_added"]] == ["A"]
     assert (await api.get(f"/api/v1/versions/{first}/diff", params={"against": str(uuid4())})).status_code == 404
 
 
