@@ -10,6 +10,7 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any, Final, get_args
+from urllib.parse import urlencode
 
 import asyncpg
 import httpx
@@ -214,6 +215,18 @@ class Bodies:
         if "application/json" not in content:
             return None
         return self._value("", content["application/json"]["schema"])
+
+    def query_of(self, entry: Entry) -> str:
+        """The query parameters that a route must have, as they stand in an address."""
+        operation = self._paths.get(entry.path, {}).get(entry.method.lower(), {})
+        wanted = [one for one in operation.get("parameters", []) if one["in"] == "query" and one["required"]]
+        values = {one["name"]: self._parameter(one) for one in wanted}
+        return f"?{urlencode(values)}" if values else ""
+
+    def _parameter(self, parameter: dict[str, Any]) -> Any:
+        if parameter["schema"].get("format") == "uuid":
+            return self._things["version_id"]
+        return self._value(parameter["name"], parameter["schema"])
 
     def _value(self, name: str, schema: dict[str, Any]) -> Any:
         if "$ref" in schema:

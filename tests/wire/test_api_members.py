@@ -267,6 +267,7 @@ async def test_a_secret_is_kept_sealed_and_never_shown(api, orchestrator):
 
 async def test_the_audit_log_tells_who_did_what(api, nobody):
     """Newest first, by pages, by actor, by the beginning of an action, by subject, by time."""
+    await _invite(api)
     user_id, email, _ = await _joined(api, nobody)
     await api.delete(f"/api/v1/members/{user_id}")
     query = {"action": "member.", "limit": 3}
@@ -281,7 +282,7 @@ async def test_the_audit_log_tells_who_did_what(api, nobody):
     assert {entry["actor"] for entry in by_actor} == {f"user:{user_id}"}
     by_subject = (await api.get("/api/v1/audit", params={"subject": f"user:{user_id}"})).json()["items"]
     assert [entry["action"] for entry in by_subject] == ["member.remove"]
-    since = {"since": removed["at"], "until": "2999-01-01T00:00:00"}
+    since = {"since": removed["at"], "until": "2999-01-01T00:00:00Z"}
     assert removed["id"] in [entry["id"] for entry in (await api.get("/api/v1/audit", params=since)).json()["items"]]
     assert (await api.get("/api/v1/audit", params={"until": "2000-01-01T00:00:00Z"})).json()["items"] == []
     assert email not in str(page)

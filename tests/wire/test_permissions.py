@@ -167,7 +167,7 @@ async def _trespass(client: httpx.AsyncClient, key: str, things: dict[str, str])
             continue
         count += 1
         headers = {"Authorization": f"Bearer {key}"}
-        path = permissions.filled(entry, things)
+        path = permissions.filled(entry, things) + bodies.query_of(entry)
         async with client.stream(entry.method, path, headers=headers, json=body) as answer:
             text = (await answer.aread()).decode(errors="replace") if "event-stream" not in str(answer.headers) else ""
         told = (set(UUID.findall(text)) & set(things.values())) - set(UUID.findall(path + json.dumps(body)))
