@@ -37,6 +37,7 @@ class Session:
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
         self._workflow: WorkflowJson | None = None
+        self._sent: tuple[dict[str, Picture], WorkflowJson | None] = ({}, None)
         self._waiting = 0
         self._number = 0
         self._sent_at: float | None = None
@@ -56,11 +57,12 @@ class Session:
 
     async def next_input(self, attempt: Callable[[], AttemptId | None]) -> LiveInput:
         """The next input to send on, once there is one and the machine is free for it."""
-        while (attempt_id := attempt()) is None or not self._waiting or not self._is_free():
+        while (attempt_id := attempt()) is None or not self._waiting or self._sent_at is not None:
             self._input_bell.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._input_bell.wait()
+            self._give_up_lost()
         self._number += 1
         self._waiting = 0
         self._sent_at = time.monotonic()
@@ -68,6 +70,7 @@ class Session:
             LiveImage(one.id, one.content_type, base64.b64encode(one.image).decode()) for one in self._pictures.values()
         ]
         frame = LiveInput(attempt_id, self._number, images, self._workflow)
+        self._sent = (self._pictures, self._workflow)
         self._pictures, self._workflow = {}, None
         return frame
 
@@ -75,8 +78,13 @@ class Session:
         """The machine may be there now."""
         self._input_bell.set()
 
-    def _is_free(self) -> bool:
-        return self._sent_at is None or time.monotonic() > self._sent_at + LOST_S
+    def _give_up_lost(self) -> None:
+        """An input that was lost on the way is sent again, under what came since."""
+        if self._sent_at is None or time.monotonic() < self._sent_at + LOST_S:
+            return
+        pictures, workflow = self._sent
+        self._pictures, self._workflow = pictures | self._pictures, self._workflow or workflow
+        self._waiting, self._sent_at = max(1, self._waiting), None
 
     def answered(self, frame: LiveOutput) -> None:
         """The machine answered; an answer that the client has not had yet is dropped for it."""

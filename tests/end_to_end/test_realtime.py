@@ -91,6 +91,20 @@ async def test_old_pictures_are_dropped_when_the_machine_is_behind(fleet: FleetP
     assert answers + dropped >= 190
 
 
+async def test_a_workflow_that_fails_ends_the_loop(fleet: FleetProcess, team: Team) -> None:
+    """The client is told, the socket is closed, and the run failed."""
+    loaded = node("LoadImage", image="nowhere.png")
+    blend = node("ImageBlend", image1=["1", 0], image2=["5", 0], blend_factor=0.5, blend_mode="normal")
+    deployment_id = await team.deploy({**GRAPH, "5": loaded, "3": blend})
+    with _open(fleet, deployment_id) as socket:
+        run_id = _next(socket, "status")["sid"]
+        socket.send(_frame((1, 2, 3)))
+        assert _next(socket, "failed") == {"prompt_id": run_id}
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=PATIENCE_S)
+    assert (await team.look(run_id))["status"] == "failed"
+
+
 async def test_what_cannot_be_run_closes_the_socket(fleet: FleetProcess, team: Team) -> None:
     """A deployment that is not there: the reason is in the close frame."""
     with (

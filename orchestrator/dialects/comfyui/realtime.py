@@ -26,7 +26,7 @@ from orchestrator.live.parts import Parts
 from orchestrator.live.realtime import Result, Session, checked_values, end_of
 from orchestrator.live.starting import Order, start
 from orchestrator.runs import inputs, realtime
-from orchestrator.runs.state import TERMINAL, Cancel
+from orchestrator.runs.state import HELD, TERMINAL, Cancel
 from orchestrator.store import runs
 from orchestrator.store.ids import new_id
 from orchestrator.store.ledger import Change
@@ -48,6 +48,7 @@ class Loop:
         self._session = session
         self._graph: WorkflowJson = {}
         self._values: dict[str, Any] = {}
+        self._taken = False
 
     async def begin(self, deployment_id: UUID) -> None:
         """Queue the run. Raises ApiProblem."""
@@ -98,7 +99,8 @@ class Loop:
             self._fleet.tell(self._run_id, frame)
 
     def _attempt(self) -> AttemptId | None:
-        return self._fleet.attempt_of(self._run_id)
+        """The attempt that takes pictures: one that its machine has begun."""
+        return self._fleet.attempt_of(self._run_id) if self._taken else None
 
     async def give(self) -> None:
         """Give the client what came back, and how long it took."""
@@ -121,16 +123,21 @@ class Loop:
                 await self._say("live_status", shown)
             elif isinstance(event, RunEvent):
                 await self._say("live_status", {"prompt_id": self._run_id, "status": event.status})
+                self._taken = event.status in HELD - {"queued"}
                 self._session.wake()
                 if event.status in TERMINAL:
                     name = "success" if event.status == "success" else "failed"
                     await self._say(name, {"prompt_id": self._run_id})
                     return
 
+    async def hang_up(self) -> None:
+        """The run has ended before the client did."""
+        await self._socket.close(1000)
+
     async def leave(self) -> None:
         """The client is gone: the machine ends the run, or it is cancelled where no machine has it."""
-        attempt_id = self._attempt()
-        if attempt_id is not None and self._fleet.tell(self._run_id, end_of(attempt_id)):
+        attempt_id = self._fleet.attempt_of(self._run_id)
+        if self._taken and attempt_id is not None and self._fleet.tell(self._run_id, end_of(attempt_id)):
             return
         why = Cancel("the client left before a machine took it")
         await self._parts.ledger.change(Change(self._run_id, why, self._socket.user.organisation_id))
@@ -160,6 +167,7 @@ async def _run(one: Loop) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+        await one.hang_up()
     except WebSocketDisconnect:
         return
     finally:

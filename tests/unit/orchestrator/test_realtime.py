@@ -72,6 +72,18 @@ async def test_one_input_is_with_the_machine_and_the_newest_follows() -> None:
             await session.next_result()
 
 
+@pytest.mark.anyio
+async def test_an_input_that_was_lost_is_sent_again(monkeypatch) -> None:
+    """Without an answer for long, the same picture goes again under a new number."""
+    monkeypatch.setattr("orchestrator.live.realtime.LOST_S", 0.02)
+    monkeypatch.setattr("orchestrator.live.realtime.LOOK_S", 0.01)
+    session = Session()
+    session.offer(Picture("camera", "image/png", b"1"))
+    first = await session.next_input(lambda: ATTEMPT)
+    second = await session.next_input(lambda: ATTEMPT)
+    assert (second.number, second.images) == (first.number + 1, first.images)
+
+
 @pytest.mark.parametrize("values", [None, [], {"a": {}}, {"a": []}])
 def test_values_are_plain(values) -> None:
     """Files come as pictures, not as values."""
