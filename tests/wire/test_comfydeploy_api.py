@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +18,7 @@ import jwt
 import pytest
 
 from tests.system import coloured, node
+from tests.wire.conftest import ROOT
 from tests.wire.strangers import client_with, stranger_of
 
 pytestmark = pytest.mark.anyio
@@ -417,3 +421,40 @@ async def test_runs_are_counted_for_their_team_only(cd, orchestrator):
         assert (await ok(await stranger.get("/api/runs/count", params=times)))["count"] == 0
         assert (await stranger.get(f"/api/workflow/{workflow}/run/latest")).status_code == 404
     assert (await cd.get("/runs/count")).status_code == 422
+
+
+async def test_the_command_line_registers_a_machine_at_an_endpoint(orchestrator):
+    """With --private at a private address; it prints no command for an agent, since there is none."""
+    command = [sys.executable, "-m", "client", "--url", orchestrator.url, "--api-key", orchestrator.api_key]
+    add = [*command, "machines", "add", f"box {uuid4()}", "--endpoint", "http://10.9.8.7:8188"]
+    refused = await asyncio.to_thread(subprocess.run, add, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "private address" in refused.stdout + refused.stderr
+    done = await asyncio.to_thread(subprocess.run, [*add, "--private"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "takes runs once http://10.9.8.7:8188 answers" in done.stdout.replace("\n", " ")
+
+
+async def test_a_workflows_progress_is_streamed(cd):
+    """Every run of the workflow is told of, and no other workflow's; a playground key is told of none."""
+    ours, other = [(await uploaded(cd))["workflow_id"] for _ in range(2)]
+    versions = [(await ok(await cd.get(f"/workflow/{one}/versions")))[0]["id"] for one in (ours, other)]
+    seen: list[dict[str, Any]] = []
+    async with cd.stream("GET", "/v2/stream-progress", params={"workflow_id": ours, "status": "cancelled"}) as answer:
+        lines = answer.aiter_lines()
+        async for line in lines:
+            if "subscribed" in line:
+                break
+        for version in reversed(versions):
+            run = await ok(await cd.post("/run/workflow/queue", json={"workflow_version_id": version}))
+            await ok(await cd.post(f"/run/{run['run_id']}/cancel"))
+        async with asyncio.timeout(20):
+            async for line in lines:
+                if line.startswith("data: "):
+                    seen.append(json.loads(line[6:]))
+                    break
+    assert [(one["run_id"], one["workflow_id"], one["status"]) for one in seen] == [(run["run_id"], ours, "cancelled")]
+    key = (await cd.post("/v1/api-keys", json={"name": "p", "role": "playground"})).json()["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    refused = await cd.get("/v2/stream-progress", params={"workflow_id": ours}, headers=headers)
+    assert refused.status_code == 403

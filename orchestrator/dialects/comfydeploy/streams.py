@@ -16,7 +16,7 @@ from litestar.response import Stream
 from orchestrator.auth import Principal, requires
 from orchestrator.dialects.comfydeploy.runs import STREAM_HEADERS, own, shown
 from orchestrator.errors import FieldError, Forbidden, Invalid
-from orchestrator.live.following import KEEP_ALIVE_S, follow
+from orchestrator.live.following import RECHECK_S, follow
 from orchestrator.live.hub import Hub, LiveEvent, TooSlow
 from orchestrator.live.parts import Parts
 from orchestrator.runs.state import TERMINAL
@@ -108,7 +108,7 @@ async def _of_all(
     with hub.subscribe(organisation_id) as subscription:
         while not draining.is_set():
             try:
-                event = await subscription.next(KEEP_ALIVE_S)
+                event = await subscription.next(RECHECK_S)
             except TooSlow:
                 return
             if not isinstance(event, RunEvent | ProgressEvent):
