@@ -94,14 +94,14 @@ async def test_the_highest_priority_goes_first(team):
     assert ended[5]["started_at"] < ended[0]["started_at"] < ended[-5]["started_at"]
 
 
-async def test_a_run_that_nobody_can_take_says_why(team):
-    """It waits, and names the node that no machine has."""
+async def test_a_run_that_nobody_can_take_is_refused_at_once(team):
+    """Machines are there and none has the node: the answer names it for each of them."""
     graph = {"1": node("NodeOfAnotherPlanet"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
-    run_id = await team.start(await team.deploy(graph))
-    run = await team.look(run_id)
-    assert run["status"] == "not-started"
-    assert run["waiting_reason"] == "no machine has node NodeOfAnotherPlanet"
-    await team.call("POST", f"/runs/{run_id}/cancel", 200)
+    body = {"deployment_id": await team.deploy(graph)}
+    refused = await team.call("POST", "/runs", 422, json=body)
+    assert refused["code"] == "no_machine_can_run"
+    assert {error["path"] for error in refused["errors"]} == {"machines.alpha", "machines.beta"}
+    assert "lacks node NodeOfAnotherPlanet" in refused["detail"]
 
 
 async def test_runs_stay_in_their_pool(team):
