@@ -31,6 +31,7 @@ async def drop_runs(db: Database, days: int, newest_id: str, limit: int) -> int:
             """,
             old,
         )
+        await connection.execute("delete from sent_graphs where run_id = any($1::uuid[])", old)
         await connection.execute(
             """
             with gone as (delete from runs where id = any($1::uuid[]) returning organisation_id, status)
