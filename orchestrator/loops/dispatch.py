@@ -8,7 +8,7 @@ comes first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct
@@ -19,10 +19,10 @@ from drivers.wire import AttemptId, Failure, Job, JobFile, LeaseToken
 from orchestrator.config import Config
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.quotas import QuotaBook
-from orchestrator.runs import inputs
+from orchestrator.runs import inputs, shapes
 from orchestrator.runs.schedule import Demand, Placement, Plan, Waiting, choose
 from orchestrator.runs.state import Lost, Placed, RunState, Step
-from orchestrator.store import ids, runs
+from orchestrator.store import graphs, ids, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
@@ -172,9 +172,15 @@ class Dispatch:
             workflow=graph,
             timeout_s=min(head.timeout_s, self._fleet.longest_run_s(attempt.placement.machine_id) or head.timeout_s),
             files=needed,
-            ui_graph=facts.ui_graph,
+            ui_graph=facts.ui_graph or await self._sent_graph(head, facts),
             realtime=self._fleet.realtime.is_open(head.id),
         )
+
+    async def _sent_graph(self, head: runs.Head, facts: runs.VersionFacts) -> Any:
+        """The editor's graph that went along with a graph that was sent whole."""
+        if not shapes.is_shape(facts.api_graph):
+            return None
+        return await graphs.ui_graph(self._db, head.organisation_id, head.id)
 
     async def _give_up(self, attempt: _Attempt, failure: Failure) -> None:
         log.warning("job not sent", run=attempt.head.id, reason=failure.message)

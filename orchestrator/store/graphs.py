@@ -93,6 +93,17 @@ async def forget(db: Database, organisation_id: str, run_id: str) -> None:
     await db.execute("delete from sent_graphs where organisation_id = $1 and run_id = $2", organisation_id, run_id)
 
 
+async def ui_graph(db: Database, organisation_id: str, run_id: str) -> Any:
+    """The editor's graph that went along with a run's graph; None: none did."""
+    return await db.fetchval(
+        """
+        select extra -> 'extra_pnginfo' -> 'workflow' from sent_graphs where organisation_id = $1 and run_id = $2
+        """,
+        organisation_id,
+        run_id,
+    )
+
+
 class JobRow(Struct, frozen=True):
     """A run with what was said of its graph. ahead: how many waiting runs of the organisation come before it."""
 
