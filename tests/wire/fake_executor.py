@@ -1,7 +1,7 @@
 """A tiny executor in its own process that speaks as much of ComfyUI's API as the agent uses, for tests of the agent.
 
 Nodes: LoadFile (file) and SaveFile (copy of a LoadFile's file), Wait (until the file `go` exists beside the
-output folder), Raise (type, message), Say (text), Steps (progress, previews), Text (ui value). Nothing here computes images.
+output folder), Raise (type, message), Say (text), Steps (progress, previews), Text (ui value). It computes no images.
 """
 
 from __future__ import annotations
