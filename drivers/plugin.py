@@ -6,6 +6,7 @@ the machine was registered so. Nothing is ever sent twice: a call that may have 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -44,12 +45,18 @@ class Queue(Struct, frozen=True):
 
 
 class PluginMachine:
-    """One machine. The session must be a guarded one."""
+    """One machine. The session must be a guarded one. login: `user:password` of a proxy before it, if it has one."""
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: str, *, allow_private: bool) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, endpoint: str, *, allow_private: bool, login: str | None = None
+    ) -> None:
         self._session = session
         self._url = endpoint.rstrip("/")
         self._allow_private = allow_private
+        self._login: dict[str, str] = {}
+        if login is not None:
+            encoded = base64.b64encode(login.encode()).decode()
+            self._login = {"Authorization": f"Basic {encoded}", "authorizationheader": login}
 
     async def system_stats(self) -> dict[str, Any]:
         """ComfyUI's account of itself. Raises Unreachable."""
@@ -86,7 +93,7 @@ class PluginMachine:
         return status if isinstance(status, str) else None
 
     async def run(self, body: dict[str, Any], token: str) -> None:
-        """Have the plugin queue a prompt. Returns once it is queued.
+        """Have the plugin queue a prompt. Returns once it is queued. A login takes the token's place in the header.
 
         Raises Refusal (nothing runs), Unreachable (nothing arrived), OutcomeUnknown (it may have).
         """
@@ -149,6 +156,7 @@ class PluginMachine:
         url = self._url + path
         try:
             egress.check_url(url, allow_private=self._allow_private)
+            options["headers"] = {**options.get("headers", {}), **self._login}
             async with self._session.request(method, url, allow_redirects=False, **options) as answer:
                 yield answer
         except egress.Refused as error:

@@ -24,6 +24,7 @@ from orchestrator.live.hub import Hub
 from orchestrator.live.pushing import Pushing
 from orchestrator.live.queue import Queue
 from orchestrator.live.reports import Reports
+from orchestrator.live.secret_values import SecretValues
 from orchestrator.live.shown import shown_run
 from orchestrator.loops.dispatch import Dispatch
 from orchestrator.loops.notify import Notify
@@ -34,6 +35,7 @@ from orchestrator.store.coordination import Leader, Wakeup
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Changed, Ledger
 from orchestrator.store.runs import NewRun
+from orchestrator.vault import Vault
 
 WATCH_KEY: Final = 0x464C_5741  # the advisory lock of the replica that watches
 PUSH_KEY: Final = 0x464C_5055  # that of the replica that pushes to machines without an agent
@@ -105,7 +107,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     reports = Reports(db, ledger)
     push_leader = Leader(dsn, PUSH_KEY)
     stack.push_async_callback(push_leader.release)
-    pushing = Pushing(db, fleet, reports, files, push_leader, config)
+    pushing = Pushing(db, fleet, reports, files, SecretValues(db, Vault(secret, "vault")), push_leader, config)
     ledger.start()
     stack.push_async_callback(ledger.stop)
     queue.start()

@@ -1,10 +1,15 @@
-"""Which URL a machine may be registered with, for the native API and the dialects alike."""
+"""Where a machine that is pushed to may lie, and what its endpoint asks for, for every API alike."""
 
 from __future__ import annotations
 
 from drivers import egress
 from orchestrator.auth import Principal
 from orchestrator.errors import FieldError, Forbidden, Invalid
+
+
+def token_name(machine_id: str) -> str:
+    """Under which of its organisation's secrets the endpoint's own credential (`user:password`) is kept."""
+    return f"endpoint.{machine_id}"
 
 
 def check_endpoint(url: str, *, private: bool, principal: Principal) -> None:

@@ -23,8 +23,10 @@ from drivers.wire import PROTOCOL, Assign, AttemptId, Beat, Declined, Failure, H
 from orchestrator.config import Config
 from orchestrator.errors import ApiProblem
 from orchestrator.files import Files, clean_content_type, clean_name
+from orchestrator.live.endpoints import token_name
 from orchestrator.live.fleet import Fleet, Link
 from orchestrator.live.reports import Reports
+from orchestrator.live.secret_values import SecretValues
 from orchestrator.runs.callbacks import Facts, Made, key_of
 from orchestrator.runs.comfyui import from_history, refusal_of
 from orchestrator.runs.pushed import body_of
@@ -49,9 +51,17 @@ class Pushing:
     """Keeps a stand-in for every such machine, on the replica that leads."""
 
     def __init__(
-        self, db: Database, fleet: Fleet, reports: Reports, files: Files, leader: Leader, config: Config
+        self,
+        db: Database,
+        fleet: Fleet,
+        reports: Reports,
+        files: Files,
+        secrets: SecretValues,
+        leader: Leader,
+        config: Config,
     ) -> None:
         self._db = db
+        self._secrets = secrets
         self._fleet = fleet
         self._reports = reports
         self._files = files
@@ -81,10 +91,11 @@ class Pushing:
         session = self._sessions.get(machine.private)
         if session is None:
             session = self._sessions[machine.private] = egress.guarded_session(machine.private, CALL_S)
-        far = PluginMachine(session, machine.endpoint, allow_private=machine.private)
         pause = LOOK_S
         while True:
             try:
+                login = await self._secrets.value(machine.organisation_id, token_name(machine.machine_id))
+                far = PluginMachine(session, machine.endpoint, allow_private=machine.private, login=login)
                 await StandIn(machine, far, self._db, self._fleet, self._reports, self._files, self._config).live()
                 pause = LOOK_S
             except (Unreachable, DatabaseUnavailable) as error:

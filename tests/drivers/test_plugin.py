@@ -161,3 +161,11 @@ async def test_what_cannot_be_reached(plugin: dict[str, Any], session: aiohttp.C
         with pytest.raises(Unreachable, match="may not be reached"):
             await PluginMachine(strict, plugin["url"], allow_private=False).queue()
     assert "body" not in plugin
+
+
+async def test_a_login_goes_with_every_request(plugin: dict[str, Any], session: aiohttp.ClientSession) -> None:
+    """Basic, as a proxy before ComfyUI asks for it; the attempt's token is in the body then."""
+    plugin.update(status=200, text="{}")
+    await PluginMachine(session, plugin["url"], allow_private=True, login="me:word").run({"cd_token": "cft_x"}, "cft_x")
+    assert plugin["authorization"] == "Basic bWU6d29yZA=="
+    assert plugin["body"]["cd_token"] == "cft_x"

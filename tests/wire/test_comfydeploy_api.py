@@ -127,7 +127,6 @@ async def test_machines(cd):
     built = {"machine_id": made["id"], "endpoint": "http://127.0.0.1:11", "build_log": "[]"}
     assert await ok(await cd.post("/machine-built", json=built)) == {"message": "success"}
     assert (await ok(await cd.get(f"/machine/{made['id']}")))["endpoint"] == "http://127.0.0.1:11"
-    assert (await cd.post("/machine/custom", json={**body, "auth_token": "s"})).status_code == 422
     assert (await cd.post("/machine/custom", json={**body, "type": "modal-serverless"})).status_code == 422
     await ok(await cd.delete(f"/machine/{made['id']}"))
     assert (await cd.get(f"/machine/{made['id']}")).status_code == 404
@@ -458,3 +457,26 @@ async def test_a_workflows_progress_is_streamed(cd):
     headers = {"Authorization": f"Bearer {key}"}
     refused = await cd.get("/v2/stream-progress", params={"workflow_id": ours}, headers=headers)
     assert refused.status_code == 403
+
+
+async def test_what_an_endpoint_asks_for_is_kept_sealed(cd, orchestrator):
+    """auth_token is never shown nor stored as it is, and forgotten when the machine is pointed elsewhere."""
+    body = {"name": f"box {uuid4()}", "endpoint": "http://127.0.0.1:9", "endpoint_private": True}
+    machine = await ok(await cd.post("/machine/custom", json={**body, "auth_token": "me:hidden-word"}))
+    path, name = f"/machine/custom/{machine['id']}", f"endpoint.{machine['id']}"
+    assert "hidden-word" not in json.dumps(machine)
+
+    async def stored() -> Any:
+        connection = await asyncpg.connect(orchestrator.database_url)
+        try:
+            return await connection.fetchval("select s::text from secrets s where name = $1", name)
+        finally:
+            await connection.close()
+
+    kept = await stored()
+    assert kept is not None
+    assert b"hidden-word".hex() not in kept
+    await ok(await cd.patch(path, json={"name": f"box {uuid4()}"}))
+    assert await stored() == kept
+    await ok(await cd.patch(path, json={"endpoint": "http://127.0.0.1:10"}))
+    assert await stored() is None

@@ -13,11 +13,13 @@ from msgspec import Meta, Struct
 
 from drivers.registry import why_absent
 from orchestrator.auth import Principal, requires
-from orchestrator.errors import FieldError, Invalid, NotFound
-from orchestrator.live.endpoints import check_endpoint
+from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
+from orchestrator.live.endpoints import check_endpoint, token_name
+from orchestrator.live.secret_values import SecretValues
 from orchestrator.store import comfydeploy as store
-from orchestrator.store import machines
+from orchestrator.store import machines, organisations
 from orchestrator.store.db import Database
+from orchestrator.vault import Vault
 from orchestrator.wire import Machine, MachineCreate, MachineKind, MachineUpdate
 
 Asking = Request[Principal, Any, State]
@@ -95,10 +97,11 @@ def _row(machine: Machine, organisation_id: str) -> MachineRow:
     )
 
 
-def _refuse_token(token: str | None) -> None:
-    if token:
-        message = "is not kept in this release: let the endpoint be reached by this service only"
-        raise Invalid(f"auth_token {message}", errors=[FieldError("auth_token", message)])
+async def _keep_login(db: Database, vault: Vault, principal: Principal, machine_id: str, login: str) -> None:
+    """Keep what the endpoint asks for, sealed."""
+    organisation_id, actor, name = principal.organisation_id, principal.actor, token_name(machine_id)
+    if await SecretValues(db, vault).set(organisation_id, name, login, actor) is None:
+        raise Conflict(f"an organisation keeps at most {organisations.MOST_SECRETS} secrets", code="too_many_secrets")
 
 
 async def _own(db: Database, organisation_id: str, machine_id: UUID) -> MachineRow:
@@ -137,28 +140,31 @@ async def get_machine(machine_id: UUID, request: Asking, db: Database) -> Machin
 
 
 @post("/machine/custom", status_code=200, guards=WRITES)
-async def register(data: Custom, request: Asking, db: Database) -> MachineRow:
+async def register(data: Custom, request: Asking, db: Database, vault: Vault) -> MachineRow:
     """Register a ComfyUI with the plugin at its endpoint."""
     reason = why_absent(data.type)
     if reason is not None:
         raise Invalid(f"type: {reason}", code="driver_absent", errors=[FieldError("type", reason, "driver_absent")])
-    _refuse_token(data.auth_token)
     check_endpoint(data.endpoint, private=data.endpoint_private, principal=request.user)
     new = MachineCreate(name=data.name, kind=data.type, endpoint=data.endpoint, endpoint_private=data.endpoint_private)
     organisation_id = request.user.organisation_id
-    return _row(await machines.create(db, organisation_id, new, request.user.actor), organisation_id)
+    made = await machines.create(db, organisation_id, new, request.user.actor)
+    if data.auth_token:
+        await _keep_login(db, vault, request.user, made.id, data.auth_token)
+    return _row(made, organisation_id)
 
 
 @patch("/machine/custom/{machine_id:uuid}", guards=WRITES)
-async def change(machine_id: UUID, data: Moved, request: Asking, db: Database) -> MachineRow:
+async def change(machine_id: UUID, data: Moved, request: Asking, db: Database, vault: Vault) -> MachineRow:
     """Rename a machine, or point it at another endpoint."""
     organisation_id, actor = request.user.organisation_id, request.user.actor
-    _refuse_token(data.auth_token)
     present = await machines.get(db, organisation_id, machine_id)
     if present is None:
         raise NotFound(f"there is no machine {machine_id}", code="machine_not_found")
     if data.endpoint is not None:
         await _move(db, request.user, machine_id, data.endpoint, private=data.endpoint_private)
+    if data.auth_token:
+        await _keep_login(db, vault, request.user, str(machine_id), data.auth_token)
     if data.name is not None:
         await machines.update(db, organisation_id, machine_id, MachineUpdate(name=data.name), actor)
     return await _own(db, organisation_id, machine_id)
@@ -174,6 +180,8 @@ async def _move(db: Database, principal: Principal, machine_id: UUID, endpoint: 
     if not await store.move_machine(db, organisation_id, machine_id, endpoint, actor, private=private):
         message = "the machine has an agent of its own, and no endpoint"
         raise Invalid(f"endpoint: {message}", errors=[FieldError("endpoint", message)])
+    if endpoint != present.endpoint:  # its login was meant for where it lay before
+        await organisations.delete_secret(db, organisation_id, token_name(present.id), actor)
 
 
 @delete("/machine/{machine_id:uuid}", status_code=200, guards=WRITES)
