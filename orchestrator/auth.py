@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 import argon2
@@ -467,6 +468,15 @@ def is_cross_site(scope: Connection) -> bool:
 
 
 def address_of(scope: Connection) -> str:
-    """The caller's address, as the server that accepted the connection saw it."""
+    """The caller's address, as the server that accepted the connection saw it; of IPv6 the network of 64 bits.
+
+    Whoever has one IPv6 address has all of its network.
+    """
     client = scope.get("client")
-    return client[0] if client else ""
+    if not client or ":" not in client[0]:
+        return client[0] if client else ""
+    try:
+        address = IPv6Address(client[0].partition("%")[0])
+    except ValueError:
+        return str(client[0])
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import structlog
 
-from orchestrator.auth import Passwords, Principal, _credentials, _note_trace, cookie_is_secure, is_cross_site
+from orchestrator.auth import (
+    Passwords,
+    Principal,
+    _credentials,
+    _note_trace,
+    address_of,
+    cookie_is_secure,
+    is_cross_site,
+)
 from orchestrator.config import Config
 
 
@@ -97,3 +105,20 @@ def test_a_sane_trace_id_goes_into_the_log(header: str, trace_id: str | None) ->
         structlog.contextvars.clear_contextvars()
         _note_trace(_scope(("traceparent", header)))
         assert structlog.contextvars.get_contextvars().get("trace_id") == trace_id
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("192.0.2.7", 1), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
+        (("2001:db8:1:2:ffff::9", 1), "2001:db8:1:2::"),
+        (("fe80::1%eth0", 1), "fe80::"),
+        (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (("not:an:address", 1), "not:an:address"),
+        (None, ""),
+    ],
+)
+def test_a_network_of_ipv6_is_one_address(client: Any, address: str) -> None:
+    """So that a limit of an address is not passed by counting up its lower half."""
+    assert address_of({"client": client}) == address  # type: ignore[arg-type,typeddict-item]
