@@ -105,6 +105,7 @@ def test_a_prompt_is_queued_followed_and_fetched(tool: Tool, output: str) -> Non
     assert messages[-3]["data"]["output"] == {"images": [item]}
     with Image.open(io.BytesIO(tool.raw("/view", **item))) as image:
         assert image.convert("RGB").getpixel((0, 0)) == (0x12, 0x34, 0x56)
+        assert json.loads(image.info["workflow"]) == {"a": 1}
 
 
 def test_an_uploaded_image_is_loaded_by_its_name(tool: Tool, fleet: FleetProcess) -> None:

@@ -17,6 +17,7 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from orchestrator.auth import Principal, requires
+from orchestrator.config import Config
 from orchestrator.dialects.comfy_v2 import words
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound, TooMany
 from orchestrator.files import Files
@@ -58,7 +59,7 @@ async def submit(request: Request[Principal, Any, State], parts: Parts, hub: Hub
         raise _missing([each.message for each in unknown]) if unknown else error from error
     if begun.replayed:
         raise Invalid(f"this {HEADER} was used before: give each request its own", code="idempotency_key_reuse")
-    job = await _shown(parts.db, parts.files, hub, request.user, begun.run_id)
+    job = await _shown(parts.db, parts.files, hub, parts.config, request.user, begun.run_id)
     return Response(job, status_code=201, headers={"Location": job.urls.self})
 
 
@@ -157,9 +158,11 @@ def _filters(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 @get("/jobs/{job_id:str}", guards=[requires("viewer", "runs:read")])
-async def get_job(job_id: str, principal: Principal, db: Database, files: Files, hub: Hub) -> Response[words.Job]:
+async def get_job(
+    job_id: str, principal: Principal, db: Database, files: Files, hub: Hub, config: Config
+) -> Response[words.Job]:
     """One job, with its outputs once it has succeeded."""
-    job = await _shown(db, files, hub, principal, job_id)
+    job = await _shown(db, files, hub, config, principal, job_id)
     return Response(job, headers={"Cache-Control": "no-store"})
 
 
@@ -171,10 +174,10 @@ async def _row(db: Database, principal: Principal, job_id: str) -> graphs.JobRow
     return row
 
 
-async def _shown(db: Database, files: Files, hub: Hub, principal: Principal, job_id: str) -> words.Job:
+async def _shown(db: Database, files: Files, hub: Hub, config: Config, principal: Principal, job_id: str) -> words.Job:
     row = await _row(db, principal, job_id)
     outputs = await _outputs(db, files, principal, row.id) if row.status == "success" else []
-    return words.job(row, hub.progress(row.id), outputs)
+    return words.job(row, hub.progress(row.id), outputs, config.retention_days)
 
 
 async def _outputs(db: Database, files: Files, principal: Principal, job_id: str) -> list[words.Output]:
@@ -198,12 +201,14 @@ async def get_workflow(job_id: str, principal: Principal, db: Database) -> words
 
 
 @post("/jobs/{job_id:str}/cancel", status_code=200, guards=[requires("developer", "runs:write")])
-async def cancel(job_id: str, principal: Principal, db: Database, files: Files, hub: Hub, ledger: Ledger) -> words.Job:
+async def cancel(
+    job_id: str, principal: Principal, db: Database, files: Files, hub: Hub, config: Config, ledger: Ledger
+) -> words.Job:
     """Idempotent: a job that has ended stays as it ended."""
     row = await _row(db, principal, job_id)
     why = Cancel(f"cancelled by {principal.actor}")
     await ledger.change(Change(row.id, why, principal.organisation_id))  # type: ignore[arg-type]
-    return await _shown(db, files, hub, principal, job_id)
+    return await _shown(db, files, hub, config, principal, job_id)
 
 
 @get("/jobs/{job_id:str}/events", guards=[requires("viewer", "runs:read")], media_type="text/event-stream")

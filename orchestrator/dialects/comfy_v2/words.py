@@ -22,7 +22,7 @@ JobStatus = Literal["queued", "running", "succeeded", "canceling", "canceled", "
 OutputType = Literal["image", "video", "audio", "text", "file", "latent"]
 
 BASE: Final = "/api/v2"
-KEPT: Final = timedelta(days=365)
+PROMISED_DAYS: Final = 365
 MOST_LABELS: Final = 16
 MOST_FILTERS: Final = 3
 LONGEST_KEY: Final = 40
@@ -177,8 +177,8 @@ def status_of(row: JobRow) -> JobStatus:
     return "queued" if row.status in _WAITING and row.running_at is None else "running"
 
 
-def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output]) -> Job:
-    """A run as a job."""
+def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output], kept_days: int) -> Job:
+    """A run as a job. kept_days: how long runs are kept after their end; 0: for ever, of which a year is promised."""
     status = status_of(row)
     at = f"{BASE}/jobs/{row.id}"
     return Job(
@@ -187,7 +187,7 @@ def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output]) 
         created_at=row.created_at,
         started_at=row.running_at,
         completed_at=row.ended_at,
-        expires_at=row.created_at + KEPT,
+        expires_at=row.created_at + timedelta(days=kept_days or PROMISED_DAYS),
         queue_position=row.ahead,
         progress=None if progress is None or row.ended_at else shown_progress(progress),
         outputs=list(outputs),
