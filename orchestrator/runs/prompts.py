@@ -124,10 +124,8 @@ def on_status(
     """The messages that a change of status brings. ui and failure are of a run that has ended."""
     if told.ended:
         return
-    if status in ("running", "uploading", "success") and not told.begun:
-        told.begun = True
-        yield "execution_start", {"prompt_id": run_id, "timestamp": milliseconds(at)}
-        yield "execution_cached", {"nodes": [], "prompt_id": run_id, "timestamp": milliseconds(at)}
+    if status in ("running", "uploading", "success"):
+        yield from _start(run_id, at, told)
     if status not in TERMINAL:
         return
     told.ended = True
@@ -135,6 +133,13 @@ def on_status(
         yield "executed", {"node": node_id, "display_node": node_id, "output": output, "prompt_id": run_id}
     yield ending(run_id, status, at, failure, sorted(told.done))
     yield "executing", {"node": None, "prompt_id": run_id}
+
+
+def _start(run_id: str, at: datetime, told: Told) -> Iterator[Message]:
+    if not told.begun:
+        told.begun = True
+        yield "execution_start", {"prompt_id": run_id, "timestamp": milliseconds(at)}
+        yield "execution_cached", {"nodes": [], "prompt_id": run_id, "timestamp": milliseconds(at)}
 
 
 def ending(
@@ -161,10 +166,11 @@ def ending(
     }
 
 
-def on_progress(event: ProgressEvent, told: Told) -> Iterator[Message]:
-    """The messages that live progress brings."""
+def on_progress(event: ProgressEvent, at: datetime, told: Told) -> Iterator[Message]:
+    """The messages that live progress brings; it may be here before the word that the run has begun."""
     if told.ended or event.node_id is None:
         return
+    yield from _start(event.run_id, at, told)
     run_id, node_id = event.run_id, event.node_id
     if node_id != told.node_id:
         if told.node_id is not None:

@@ -92,7 +92,7 @@ class Client:
         if isinstance(event, RunEvent):
             await self._changed(event.run_id, event.status)
         elif isinstance(event, ProgressEvent):
-            for name, data in prompts.on_progress(event, self._told[event.run_id]):
+            for name, data in prompts.on_progress(event, datetime.now(UTC), self._told[event.run_id]):
                 await self._send(name, data)
         elif isinstance(event, PreviewEvent):
             frame = prompts.preview_frame(

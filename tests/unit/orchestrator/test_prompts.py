@@ -35,7 +35,7 @@ def test_a_run_is_told_once_from_its_start_to_its_end() -> None:
         "executed", "execution_success", "executing",
     ]  # fmt: skip
     assert _kinds(prompts.on_status(RUN, "success", NOW, told, None, ui)) == []
-    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.5, "9"), told)) == []
+    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.5, "9"), NOW, told)) == []
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,24 @@ def test_a_run_that_ends_badly_says_how(status, kind) -> None:
 
 def test_progress_moves_from_node_to_node() -> None:
     """`executing` once for each node, `progress` where there are steps, and a state of all that began."""
-    told = Told()
-    first = list(prompts.on_progress(ProgressEvent(RUN, 0.1, "1", step=2, steps=5), told))
+    told = Told(begun=True)
+    first = list(prompts.on_progress(ProgressEvent(RUN, 0.1, "1", step=2, steps=5), NOW, told))
     assert _kinds(first) == ["executing", "progress", "progress_state"]
     assert first[1][1] == {"value": 2, "max": 5, "prompt_id": RUN, "node": "1"}
-    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.1, "1", step=3, steps=5), told)) == [
+    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.1, "1", step=3, steps=5), NOW, told)) == [
         "progress", "progress_state",
     ]  # fmt: skip
-    second = list(prompts.on_progress(ProgressEvent(RUN, 0.5, "2"), told))
+    second = list(prompts.on_progress(ProgressEvent(RUN, 0.5, "2"), NOW, told))
     states = {node_id: state["state"] for node_id, state in second[-1][1]["nodes"].items()}
     assert states == {"1": "finished", "2": "running"}
+
+
+def test_progress_that_comes_first_begins_the_prompt() -> None:
+    """A client hears of the start before anything else, whichever news is here first."""
+    told = Told()
+    kinds = _kinds(prompts.on_progress(ProgressEvent(RUN, 0.1, "1"), NOW, told))
+    assert kinds == ["execution_start", "execution_cached", "executing", "progress_state"]
+    assert _kinds(prompts.on_status(RUN, "running", NOW, told, None, {})) == []
 
 
 def test_previews_are_saved_and_shown_as_sent() -> None:
