@@ -71,7 +71,7 @@ def test_each_case_ends_rightly_in_the_recorded_order(name: str) -> None:
     assert right(name, decide(facts, SETTLE_S))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(sorted(CASES)), data=st.data())
 def test_each_case_ends_rightly_shuffled_and_doubled(name: str, data: st.DataObject) -> None:
     """The order and the repetition of what is told make no difference, and no run ends wrongly on the way."""
@@ -87,7 +87,7 @@ def test_each_case_ends_rightly_shuffled_and_doubled(name: str, data: st.DataObj
     assert right(name, decide(known, SETTLE_S))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(sorted(set(CASES) - {"node_error"})), data=st.data())
 def test_pieces_missing_are_made_up_for_by_the_history(name: str, data: st.DataObject) -> None:
     """Whatever callbacks are lost, ComfyUI's history and the files that arrived lead to the same end."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.wire import AttemptId, Job, JobFile, LeaseToken, RunId
@@ -56,6 +56,7 @@ def test_what_is_not_taken_is_left_out() -> None:
     assert fitted({"x": None, "y": 1}, [spec("text")], BASE) == {}
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.recursive(st.none() | st.text() | st.floats() | st.booleans(), st.lists),
     st.sampled_from(["number", "images", "text"]),
