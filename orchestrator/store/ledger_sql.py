@@ -63,7 +63,7 @@ with wanted as (
   join applied a on a.id = p.run_id
 ), touched as (
   select coalesce(c.id, e.id) as id, c.id is not null as claimed, e.id is not null as ended, a.timeout_s,
-         e.outcome, e.failure, e.timings
+         a.organisation_id, a.deployment_id, a.api_key_id, e.outcome, e.failure, e.timings
   from unnest($24::uuid[], $25::uuid[]) as c(id, run_id)
   full join unnest($26::uuid[], $27::uuid[], $28::text[], $29::jsonb[], $30::jsonb[])
     as e(id, run_id, outcome, failure, timings) on e.id = c.id
@@ -76,21 +76,23 @@ with wanted as (
     outcome = u.outcome, failure = u.failure, timings = u.timings,
     ended_at = case when u.ended then now() end
   from touched u where t.id = u.id
-  returning t.run_id, t.claimed_at, t.ended_at
-), into_usage as (
+  returning u.organisation_id, u.deployment_id, u.api_key_id, t.claimed_at, t.ended_at
+), into_usage as (  -- no join: what is used is added up from what the updates give back
   insert into usage_deltas
     (organisation_id, day, deployment_id, api_key_id, runs, succeeded, attempts, machine_ms)
-  select a.organisation_id, (now() at time zone 'utc')::date,
-         coalesce(a.deployment_id, '00000000-0000-0000-0000-000000000000'),
-         coalesce(a.api_key_id, '00000000-0000-0000-0000-000000000000'),
+  select u.organisation_id, (now() at time zone 'utc')::date,
+         coalesce(u.deployment_id, '00000000-0000-0000-0000-000000000000'),
+         coalesce(u.api_key_id, '00000000-0000-0000-0000-000000000000'),
          sum(u.runs), sum(u.succeeded), sum(u.attempts), sum(u.machine_ms)
   from (
-    select id, 1 as runs, (status = 'success')::int as succeeded, 0 as attempts, 0::bigint as machine_ms
+    select organisation_id, deployment_id, api_key_id, 1 as runs, (status = 'success')::int as succeeded, 0 as attempts,
+           0::bigint as machine_ms
     from applied where status in ('success', 'failed', 'timeout', 'cancelled')
     union all
-    select run_id, 0, 0, 1, (extract(epoch from ended_at - claimed_at) * 1000)::bigint
+    select organisation_id, deployment_id, api_key_id, 0, 0, 1,
+           (extract(epoch from ended_at - claimed_at) * 1000)::bigint
     from of_attempts where ended_at is not null and claimed_at is not null
-  ) u join applied a on a.id = u.id
+  ) u
   group by 1, 2, 3, 4
 ), into_outputs as (
   insert into outputs (id, run_id, organisation_id, attempt_id, node_id, kind, ordinal, file_id, data)
