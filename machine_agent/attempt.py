@@ -280,7 +280,8 @@ class Attempt:
             extra["extra_pnginfo"] = {"workflow": self.job.ui_graph}
         if placed.shelf.directory is not None:
             extra["fleet"] = {"directory": placed.shelf.directory}
-        return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview)
+        whole = collector is not None  # its pictures are all that comes of a round
+        return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview, whole=whole)
 
     async def _tell_log(self) -> None:
         """Pass on what the executor writes, until this is cancelled; so much and no more."""

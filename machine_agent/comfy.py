@@ -24,6 +24,7 @@ _LOST_AFTER = 5
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 _CALL = aiohttp.ClientTimeout(total=30)
 _OPEN_S = 5.0
+_LAST_S = 5.0
 _log = structlog.get_logger()
 
 OnMessage = Callable[[str, dict[str, Any]], None]
@@ -126,14 +127,22 @@ class Comfy:
         extra: dict[str, Any],
         on_message: OnMessage,
         on_preview: OnPreview,
+        *,
+        whole: bool = False,
     ) -> HistoryEntry:
-        """Queue a prompt and wait for its end. Raises PromptRefused, PromptLost, or aiohttp's errors."""
-        done = asyncio.Event()
+        """Queue a prompt and wait for its end. Raises PromptRefused, PromptLost, or aiohttp's errors.
+
+        whole: return when the last message was handed on too; the history may know the end before the socket has told.
+        """
+        done, last = asyncio.Event(), asyncio.Event()
         socket = await self._open(prompt_id)
-        listener = asyncio.create_task(_listen(socket, prompt_id, done, on_message, on_preview)) if socket else None
+        listening = _listen(socket, prompt_id, done, last, on_message, on_preview) if socket else None
+        listener = asyncio.create_task(listening) if listening else None
         try:
             await _to_the_end(self._queue(prompt_id, workflow, extra))
             entry = await self._finished(prompt_id, done)
+            if whole and listener is not None:
+                await _heard(listener, last)
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 await self.forget(prompt_id)  # it keeps whole workflows in memory
             return entry
@@ -233,6 +242,7 @@ async def _listen(
     socket: aiohttp.ClientWebSocketResponse,
     prompt_id: str,
     done: asyncio.Event,
+    last: asyncio.Event,
     on_message: OnMessage,
     on_preview: OnPreview,
 ) -> None:
@@ -250,6 +260,15 @@ async def _listen(
             on_message(name, data)
             if name in _ENDS or (name == "executing" and data.get("node") is None):
                 done.set()
+            if name == "executing" and data.get("node") is None:
+                last.set()
+
+
+async def _heard(listener: asyncio.Task[None], last: asyncio.Event) -> None:
+    """Wait for the last message, but not for ever: a socket that broke tells no more."""
+    waiting = asyncio.create_task(last.wait())
+    await asyncio.wait((listener, waiting), timeout=_LAST_S, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
 
 
 def preview_of(message: bytes) -> tuple[str, bytes] | None:
