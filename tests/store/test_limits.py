@@ -49,7 +49,6 @@ async def test_replicas_share_a_bucket(db: Database) -> None:
     async with _limit(db, 300, SLOW) as one, _limit(db, 300, SLOW) as two, _limit(db, 300, SLOW) as three:
         counts = await asyncio.gather(*(_taken(limit, "a", 400) for limit in (one, two, three)))
         assert sum(counts) == 300
-        assert all(counts)
 
 
 async def test_unspent_portions_are_all_that_may_be_missing(db: Database) -> None:
