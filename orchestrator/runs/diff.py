@@ -45,7 +45,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change
     found = []
     for node_id, node in after.items():
         old = before.get(node_id)
-        if old is None or old == node:
+        if old is None:
             continue
         name = _name(node_id, node)
         changes = _inputs(old.get("inputs") or {}, node.get("inputs") or {})

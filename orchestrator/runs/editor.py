@@ -6,7 +6,7 @@ nothing of the graph that is executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -173,7 +173,7 @@ def _as_subgraph(group: Mapping[str, Any]) -> dict[str, Any]:
     Its inputs come in the order of its nodes, those without a widget and those with one each by themselves; its outputs
     are those marked as external, and those that lead nowhere inside.
     """
-    rows = [row for row in list_of(group.get("links")) if isinstance(row, list) and len(row) >= 4]
+    rows = [row for row in list_of(group.get("links")) if _is_row(row)]
     nodes = [{**object_of(node), "id": place} for place, node in enumerate(list_of(group.get("nodes")))]
     linked = {(row[2], row[3]) for row in rows if all(isinstance(part, int) for part in row[:4])}
     links: list[list[Any]] = [[number, *row[:4], "*"] for number, row in enumerate(rows)]
@@ -193,12 +193,24 @@ def _as_subgraph(group: Mapping[str, Any]) -> dict[str, Any]:
 def _group_outputs(
     group: Mapping[str, Any], nodes: list[dict[str, Any]], rows: list[list[Any]]
 ) -> Iterator[tuple[int, int]]:
-    used = {(row[0], row[1]) for row in rows if all(isinstance(part, int) for part in row[:2])}
-    external = {tuple(row[:2]) for row in list_of(group.get("external")) if isinstance(row, list) and len(row) >= 2}
+    used, external = _ends(rows), _ends(list_of(group.get("external")))
     for node in nodes:
         for place in range(len(list_of(node.get("outputs")))):
             if (node["id"], place) in external or (node["id"], place) not in used:
                 yield node["id"], place
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list) and len(row) >= 4 and all(part is None or isinstance(part, int) for part in row[:4])
+
+
+def _ends(rows: Iterable[Any]) -> set[tuple[int, int]]:
+    """(node, place) that rows begin with; what is no such row is passed over."""
+    return {
+        (row[0], row[1])
+        for row in rows
+        if isinstance(row, list) and len(row) > 1 and all(isinstance(part, int) for part in row[:2])
+    }
 
 
 def _relinked(node: dict[str, Any], links: list[list[Any]]) -> dict[str, Any]:
