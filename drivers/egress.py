@@ -177,7 +177,7 @@ def check_url(url: str, *, allow_private: bool) -> None:
         raise Refused("only http and https URLs are reached")
     if parsed.user is not None or parsed.password is not None:
         raise Refused("a URL must not carry a user name or password")
-    host = (parsed.host or "").rstrip(".").lower()
+    host = _host_of(parsed)
     if not host:
         raise Refused("the URL names no host")
     port = parsed.port
@@ -195,6 +195,13 @@ def _parsed(url: str) -> URL:
         return URL(url)
     except (ValueError, TypeError) as error:
         raise Refused(f"this is not a URL: {error}") from error
+
+
+def _host_of(parsed: URL) -> str:
+    try:
+        return (parsed.host or "").rstrip(".").lower()
+    except ValueError as error:  # an international name that is none
+        raise Refused("the URL's host is not a name") from error
 
 
 def _check_host(host: str, *, allow_private: bool) -> None:

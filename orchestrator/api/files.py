@@ -18,7 +18,7 @@ from litestar.response import Stream
 from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
-from orchestrator.api.params import Cursor, Limit
+from orchestrator.api.params import NO_NUL, Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import PUBLIC, Principal, requires
 from orchestrator.errors import (
@@ -106,7 +106,9 @@ async def list_files(
     cursor: Cursor = None,
     limit: Limit = 20,
     purpose: Annotated[Literal["input", "output"] | None, Parameter(description="Uploaded, or made by runs.")] = None,
-    name: Annotated[str | None, Parameter(max_length=200, description="Only names that contain this.")] = None,
+    name: Annotated[
+        str | None, Parameter(max_length=200, pattern=NO_NUL, description="Only names that contain this.")
+    ] = None,
 ) -> Page[File]:
     """Newest first."""
     found = await file_lists.page(

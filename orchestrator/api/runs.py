@@ -16,7 +16,7 @@ from litestar.response import Stream
 
 from orchestrator import wire
 from orchestrator.api.idempotency import OWN
-from orchestrator.api.params import Cursor, Limit, Moment, moment
+from orchestrator.api.params import NO_NUL, Cursor, Limit, Moment, moment
 from orchestrator.api.problems import documented
 from orchestrator.api.run_streams import frames, streamed
 from orchestrator.auth import Principal, requires
@@ -41,7 +41,7 @@ from orchestrator.store.ledger import Change, Ledger
 WAITED: Final = {
     200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
 }
-Tagged = Annotated[str | None, Parameter(max_length=50, description="Only runs with this tag.")]
+Tagged = Annotated[str | None, Parameter(max_length=50, pattern=NO_NUL, description="Only runs with this tag.")]
 NOBODY: Final = str(UUID(int=0))
 
 

@@ -45,6 +45,8 @@ async def get_usage(
     """Runs that ended and the time machines were taken up by them, by day, deployment or key; what is stored now."""
     today = datetime.now(UTC).date()
     last = last or today
+    if last.year <= 1970:
+        raise Invalid("to: is too far away", errors=[FieldError("to", "give a year from 1971")])
     first = first or last - timedelta(days=DAYS - 1)
     if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
         detail = f"must not be after `to`, and at most {MOST_DAYS} days before it"

@@ -188,7 +188,13 @@ async def test_what_cannot_or_must_not_be_fetched_is_told(
 
 async def test_an_inner_address_is_refused_at_once(api) -> None:
     """Whatever the settings: the metadata service, other schemes, logins in the URL."""
-    for url in ("http://169.254.169.254/x", "ftp://example.com/x", "http://a:b@example.com/x", "http://fe80::1/x"):
+    for url in (
+        "http://169.254.169.254/x",
+        "ftp://example.com/x",
+        "http://a:b@example.com/x",
+        "http://fe80::1/x",
+        "http://xn--a/",
+    ):
         answer = await api.post("/api/v1/files/from-url", json={"url": url})
         assert (answer.status_code, answer.json()["code"]) == (422, "url_refused"), url
 

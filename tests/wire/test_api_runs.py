@@ -372,3 +372,24 @@ async def test_what_the_agent_wrote_can_be_read(api, machine, stranger):
 
     await until(look, lambda page: any("executor_up" in line for line in told(page)))
     assert (await stranger.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "runs?tag=%00",
+        "runs?created_after=0001-01-01T00:00:00Z",
+        "runs?created_before=9999-12-31T23:59:59Z",
+        "runs?created_after=0001-01-01T00:00:00%2B14:00",
+        "runs?batch_id=x",
+        "runs?origin=nobody",
+        "files?name=%00",
+        "usage?to=0001-01-01",
+        "usage?from=yesterday",
+        "usage?by=hour",
+    ],
+)
+async def test_what_no_filter_can_mean_is_refused(api, query: str) -> None:
+    """NUL, times at the ends of time and words that are none: 4xx, never a fault of ours."""
+    answer = await api.get(f"/api/v1/{query}")
+    assert answer.status_code in (400, 422), answer.text
