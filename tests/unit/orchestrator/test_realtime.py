@@ -6,7 +6,7 @@ import asyncio
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.wire import AttemptId, LiveEnd, LiveImage, LiveInput, LiveOutput
@@ -33,6 +33,7 @@ def test_what_is_no_frame_is_passed_over(frame: bytes) -> None:
     assert read(frame) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_frame_breaks_the_reader(frame: bytes) -> None:
     """Any bytes are a frame or none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivers.wire import JobFile
@@ -13,8 +13,10 @@ from orchestrator.runs.requirements import requirements_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=6) | st.just("x.safetensors"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "$value", "b.c"]), inner),
-    max_leaves=5,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "$value", "b.c"]), inner, max_size=2)
+    ),
+    max_leaves=3,
 )
 LINKS = st.tuples(st.sampled_from(["1", "2"]), st.integers(0, 2)).map(list)
 NODES = st.fixed_dictionaries(
@@ -36,6 +38,7 @@ def _sampler(seed: int, model: str = "m.safetensors") -> dict[str, Any]:
     }
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(GRAPHS)
 def test_shape_and_values_are_the_graph(graph: dict[str, Any]) -> None:
     """Splitting and filling gives the graph back, whatever stands in it."""
