@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect, Template
 from msgspec import Struct
 
-from orchestrator.auth import PUBLIC, Authenticator, Principal, only_logins, requires
+from orchestrator.auth import LIMITED, PUBLIC, Authenticator, Principal, only_logins, requires
 from orchestrator.config import Config
 from orchestrator.credentials import hint_of
 from orchestrator.errors import ApiProblem, FieldError, Forbidden, Gone, Invalid, NotFound
@@ -166,7 +166,7 @@ async def _collected(db: Database, auth: Authenticator, granted: store.Granted) 
     return Login(secret, granted.organisation)
 
 
-@get("/auth-response/{request_id:str}", opt=PUBLIC)
+@get("/auth-response/{request_id:str}", opt=LIMITED)
 async def collect_first(request_id: str, db: Database, auth: Authenticator) -> Response[Any]:
     """The first generation: 201 until it is granted and after it was collected, 200 with the key in between."""
     found = await store.collect(db, _name_of(request_id))
@@ -176,7 +176,7 @@ async def collect_first(request_id: str, db: Database, auth: Authenticator) -> R
     return Response({"message": message}, status_code=201)
 
 
-@get("/platform/comfyui/auth-response", opt=PUBLIC)
+@get("/platform/comfyui/auth-response", opt=LIMITED)
 async def collect_second(request_id: str, db: Database, auth: Authenticator) -> Response[Login]:
     """The second generation: 404 until it is granted, 410 once it was collected or is too old, 200 with the key."""
     found = await store.collect(db, _name_of(request_id))
