@@ -37,7 +37,7 @@ STATE: web.AppKey[State] = web.AppKey("state", State)
 
 async def read_json(request: web.Request) -> Any:
     """The request's body; 400 when it is not JSON, NaN and infinities included, which JSON does not have."""
-    with suppress(msgspec.DecodeError, RecursionError):  # whatever it will not take is judged below
+    with suppress(msgspec.DecodeError, ValueError, RecursionError):  # whatever it will not take is judged below
         return msgspec.json.decode(await request.read())
     try:
         return json.loads(await request.text(), parse_constant=_refuse)
