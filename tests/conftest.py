@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -25,7 +26,25 @@ from orchestrator.store.migrate import read_migrations, record
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "schema.sql"
+HANGS_AFTER_S = 300
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that waits for ever fails by itself and is named, in place of ending the whole run without a word."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"the test has not ended for {HANGS_AFTER_S} s")
+
+    if request.node.get_closest_marker("chaos"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(HANGS_AFTER_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -49,9 +49,9 @@ class Wakeup:
     async def close(self) -> None:
         """Stop listening."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            while not self._task.done():
+                self._task.cancel()  # again, should a call within have swallowed it
+                await asyncio.wait({self._task}, timeout=1.0)
             self._task = None
 
     def notify(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from tests.browser.system import ROOT, Fleet
 
@@ -25,7 +25,7 @@ def open_page(browser: Browser, fleet: Fleet, **options: Any) -> Watched:
     context.set_default_timeout(30_000)
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: complaints.append(message.text) if _complains(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return Watched(page, complaints)
 
@@ -43,3 +43,8 @@ def shoot(page: Page, name: str) -> None:
     """Keep a picture of the whole page under build/screenshots."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def _complains(message: ConsoleMessage) -> bool:
+    """htmx says these two of a request that is cut off because the page is left; an error answer is told otherwise."""
+    return message.type == "error" and not message.text.startswith(("htmx:afterRequest", "htmx:sendError"))

@@ -153,7 +153,8 @@ async def test_killed_under_load_every_statement_answers_or_says_unavailable(
         before = len(acknowledged)
         await eventually(lambda: _true(len(acknowledged) > before + 200))
         ended.set()
-        await asyncio.wait(writers)
+        _, late = await asyncio.wait(writers, timeout=60)
+        assert not late, [task.get_stack() for task in late]
         watch.cancel()
     stored = {row["a"] for row in await db.fetch("select a from t")}
     assert acknowledged <= stored

@@ -17,6 +17,7 @@ import pytest
 
 from tests.wire.conftest import Orchestrator, start_orchestrator
 
+pytestmark = pytest.mark.chaos
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = int(os.environ.get("SPECIFICATION_S", "45"))
 CONFIG = """
