@@ -57,13 +57,17 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and SIGINT: end the streams first, then everything, as an orderly end (status 0).
 
-        A second SIGINT waits for nobody.
+        A second SIGINT waits for nobody. Nothing is logged here: the signal may have come in the middle of a line, and
+        whoever writes it holds the log's lock.
         """
-        log.info("stopping", signal=signal.Signals(sig).name)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._app.state.draining.set)
+            self._loop.call_soon_threadsafe(self._drain, signal.Signals(sig).name)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+    def _drain(self, why: str) -> None:
+        log.info("stopping", signal=why)
+        self._app.state.draining.set()
 
 
 def _listen(config: Config) -> socket.socket:

@@ -242,11 +242,11 @@ async def test_files_go_up_and_come_down(client: Client, executor: Executor, inp
         async with client.session.post(f"{executor.url}/upload/image", data=form) as answer:
             return answer.status, await answer.json() if answer.status == 200 else await answer.text()
 
-    assert await upload(first, "up.png") == (200, {"name": "up.png", "subfolder": "", "type": "input"})
-    assert (await upload(first, "up.png"))[1]["name"] == "up.png"
-    assert (await upload(second, "up.png"))[1]["name"] == "up (1).png"
-    assert (await upload(second, "up.png", overwrite="true"))[1]["name"] == "up.png"
-    assert (await upload(first, "up.png", subfolder="a/b", type="temp"))[1]["subfolder"] == "a/b"
+    assert await upload(first, "risen.png") == (200, {"name": "risen.png", "subfolder": "", "type": "input"})
+    assert (await upload(first, "risen.png"))[1]["name"] == "risen.png"
+    assert (await upload(second, "risen.png"))[1]["name"] == "risen (1).png"
+    assert (await upload(second, "risen.png", overwrite="true"))[1]["name"] == "risen.png"
+    assert (await upload(first, "risen.png", subfolder="a/b", type="temp"))[1]["subfolder"] == "a/b"
     for name, fields in (("../x.png", {}), ("x.png", {"subfolder": "../.."}), ("x.png", {"type": "models"})):
         status, _ = await upload(first, name, **fields)
         assert status in (200, 400)
@@ -258,7 +258,7 @@ async def test_files_go_up_and_come_down(client: Client, executor: Executor, inp
         async with client.session.get(f"{executor.url}/view", params=query) as answer:
             return answer.status, await answer.read()
 
-    assert await view(filename="up.png", subfolder="a/b", type="temp") == (200, first)
+    assert await view(filename="risen.png", subfolder="a/b", type="temp") == (200, first)
     assert await view(filename="small.png [input]") == (200, first)
     assert (
         Image.open(io.BytesIO((await view(filename="small.png", type="input", preview="webp;50"))[1])).format == "WEBP"

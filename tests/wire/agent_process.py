@@ -56,9 +56,9 @@ class AgentProcess:
     async def executor_pid(self) -> int:
         """The pid of the first executor, once there is one."""
         async with asyncio.timeout(20):
-            while not self.executors():
+            while not (running := self.executors()):
                 await asyncio.sleep(0.02)
-        return self.executors()[0].pid
+        return running[0].pid
 
     def go(self) -> None:
         """Let Wait nodes of the first executor finish."""
