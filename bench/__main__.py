@@ -22,6 +22,9 @@ RESULT = Path("build/bench.json")
 
 async def main(names: list[str]) -> int:
     """Run the named suites, all without names."""
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\n\nSuites, all without a name: {', '.join(SUITES)}")
+        return 0
     unknown = [name for name in names if name not in SUITES]
     if unknown:
         print(f"no suite named {unknown[0]}; there are: {', '.join(SUITES)}", file=sys.stderr)

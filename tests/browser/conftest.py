@@ -6,6 +6,7 @@ The database is a new one on the tests' server.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -86,6 +87,13 @@ def playwright(fleet: Fleet) -> Iterator[Playwright]:
     """Playwright's driver. Its event loop occupies this thread: it starts after the fleet and ends with the module."""
     with sync_playwright() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def front_end() -> None:
+    """ComfyUI's published front end, which the extra `dev` installs; without it the tests fail and name the remedy."""
+    if importlib.util.find_spec("comfyui_frontend_package") is None:
+        pytest.fail("no front end: pip install -c constraints.txt comfyui-frontend-package")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 
 import pytest
@@ -10,13 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.system import FACADE_HOST, ROOT, Fleet
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        importlib.util.find_spec("comfyui_frontend_package") is None,
-        reason="no front end: pip install comfyui-frontend-package",
-    ),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("front_end")]
 LOAD_MS = 90_000
 WORKFLOW = {
     "last_node_id": 2, "last_link_id": 1, "version": 0.4, "groups": [], "config": {}, "extra": {},

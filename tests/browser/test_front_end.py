@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +13,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from tests.browser.system import ROOT
 from tests.executor.process import Executor
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        importlib.util.find_spec("comfyui_frontend_package") is None,
-        reason="no front end: pip install comfyui-frontend-package",
-    ),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("front_end")]
 LOAD_MS = 90_000
 SOON_MS = 20_000
 WORKFLOW: dict[str, Any] = {

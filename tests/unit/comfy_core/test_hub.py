@@ -16,6 +16,7 @@ from PIL import Image
 
 from comfy_core.server import hub as hub_module
 from comfy_core.server.hub import Client, Hub, encode
+from comfy_core.server.line import Line
 from comfy_core.server.previews import preview_of
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ async def connected(hub: Hub, pump: bool = True) -> AsyncIterator[tuple[Client, 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        client = Client("one", socket, request.transport.abort if request.transport else lambda: None)
+        client = Client("one", Line(socket, request.transport))
         hub.join(client)
         met.set_result(client)
         task = asyncio.create_task(client.pump()) if pump else None
@@ -51,7 +52,7 @@ async def connected(hub: Hub, pump: bool = True) -> AsyncIterator[tuple[Client, 
     port = runner.addresses[0][1]
     try:
         async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{port}/ws") as other:
-            yield await met, other
+            yield await asyncio.wait_for(met, 10), other
     finally:
         await runner.cleanup()
 
