@@ -46,7 +46,7 @@ comment on table users is 'A person. What they may do is in memberships, per tea
 comment on column users.id is 'UUIDv7.';
 comment on column users.email is 'Login name, lower case; unique.';
 comment on column users.name is 'Display name.';
-comment on column users.password_hash is 'argon2id, with its salt and parameters.';
+comment on column users.password_hash is 'argon2id, with its salt and parameters; empty: none, the user logs in by a provider.';
 comment on column users.created_at is 'When the row was made.';
 comment on column users.disabled_at is 'Set: the user may not log in.';
 
@@ -97,6 +97,24 @@ comment on column refresh_tokens.token_hash is 'sha256 of the token.';
 comment on column refresh_tokens.session_id is 'Its login (sessions.id).';
 comment on column refresh_tokens.created_at is 'When it was given out.';
 comment on column refresh_tokens.used_at is 'When it was traded; a second time revokes the session.';
+
+create table identities (
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null references users on delete cascade,
+  email text not null,
+  created_at timestamptz not null default now(),
+  last_used_at timestamptz not null default now(),
+  primary key (issuer, subject)
+);
+create unique index identities_user on identities (user_id, issuer);
+comment on table identities is 'Whom an OpenID provider means by a subject: one user, who has one subject of each provider.';
+comment on column identities.issuer is 'The provider, as its tokens name it.';
+comment on column identities.subject is 'The person, as the provider names them; it never changes.';
+comment on column identities.user_id is 'Our user (users.id).';
+comment on column identities.email is 'The address that the provider had verified at the last login, lower case.';
+comment on column identities.created_at is 'When the two were linked.';
+comment on column identities.last_used_at is 'When the user last logged in by it.';
 
 create table api_keys (
   id uuid primary key,
@@ -452,19 +470,6 @@ comment on column shares.created_by is 'Who made it (users.id); null for an API 
 comment on column shares.created_at is 'When the row was made.';
 comment on column shares.revoked_at is 'Set: the link leads nowhere.';
 
-create table node_specs (
-  organisation_id uuid not null references organisations on delete cascade,
-  hash bytea not null,
-  classes jsonb not null,
-  created_at timestamptz not null default now(),
-  primary key (organisation_id, hash)
-);
-comment on table node_specs is 'What node classes take, as a team''s machines declare it; machines that declare the same share a row.';
-comment on column node_specs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
-comment on column node_specs.hash is 'sha256 of the classes as the agent encoded them; a machine names it in inventory.specs.';
-comment on column node_specs.classes is 'class_type -> its widgets in order and the pack it is of (drivers.wire.NodeSpec).';
-comment on column node_specs.created_at is 'When the first such machine told it.';
-
 create table runs (
   id uuid primary key,
   organisation_id uuid not null references organisations on delete cascade,
@@ -678,9 +683,11 @@ create table sent_graphs (
   labels jsonb not null default '{}',
   extra jsonb not null default '{}',
   created_at timestamptz not null default now(),
-  forgotten_at timestamptz
+  forgotten_at timestamptz,
+  sealed bytea
 );
 create index sent_graphs_labels on sent_graphs using gin (labels jsonb_path_ops);
+create index sent_graphs_sealed on sent_graphs (run_id) where sealed is not null;
 create index sent_graphs_sender on sent_graphs (organisation_id, sender, run_id desc) where dialect = 'comfyui';
 comment on table sent_graphs is 'What a client said of a graph that it sent whole, besides the graph. Written before the run, so that none lacks it.';
 comment on column sent_graphs.run_id is 'The run (runs.id, not enforced: a run that was refused leaves its row).';
@@ -693,6 +700,7 @@ comment on column sent_graphs.labels is 'Names and values that the sender finds 
 comment on column sent_graphs.extra is 'What goes along and comes back with it, without secrets: the editor''s graph.';
 comment on column sent_graphs.created_at is 'When it was sent.';
 comment on column sent_graphs.forgotten_at is 'Set: its sender took it out of its history; the run stays.';
+comment on column sent_graphs.sealed is 'Keys of other services that its nodes need, encrypted; null: none, or the run has ended.';
 
 create table assets (
   file_id uuid primary key references files on delete cascade,
@@ -703,13 +711,14 @@ create table assets (
   expires_at timestamptz
 );
 create index assets_organisation on assets (organisation_id, file_path);
+create index assets_expiring on assets (expires_at) where expires_at is not null;
 comment on table assets is 'What a client of the Comfy API said of a file that it uploaded.';
 comment on column assets.file_id is 'The file (files.id), whose id is the asset''s.';
 comment on column assets.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
 comment on column assets.file_path is 'The path it was given; a label, never a place.';
 comment on column assets.tags is 'Words it was given.';
 comment on column assets.created_at is 'When the row was made.';
-comment on column assets.expires_at is 'It may be forgotten from then on; null: kept.';
+comment on column assets.expires_at is 'It is forgotten from then on, unless a run needs or made it; null: kept.';
 
 create table content_hashes (
   organisation_id uuid not null references organisations on delete cascade,

@@ -180,29 +180,11 @@ class NodePack(Struct, frozen=True, omit_defaults=True):
     commit: str | None = None
 
 
-class Widget(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A value that the editor shows on a node. sent: it is an input of the class, and not the editor's own."""
-
-    name: str
-    default: Any = None
-    sent: bool = True
-
-
-class NodeSpec(Struct, frozen=True, omit_defaults=True):
-    """What turning an editor's graph into a prompt needs of a class: its widgets in order, and its node pack."""
-
-    widgets: list[Widget] = []
-    pack: str = ""
-
-
-NodeSpecs = dict[str, NodeSpec]
-"""By class_type."""
-
-
 class Inventory(Struct, frozen=True, omit_defaults=True):
     """What a machine has. node_classes are the class_type names its executor can run; packs brought some of them.
 
-    specs names what these classes take: the sha256 (hex) of the NodeSpecs, which the orchestrator asks for once.
+    object_info names what its executor answers to /object_info: the sha256 (hex) of the JSON, which the orchestrator
+    asks for once.
     """
 
     gpus: list[Gpu] = []
@@ -212,8 +194,7 @@ class Inventory(Struct, frozen=True, omit_defaults=True):
     ram: int = 0
     cpus: int = 0
     packs: list[NodePack] = []
-    specs: str = ""
-    object_info: str = ""  # sha256 (hex) of what its executor answers to /object_info; the orchestrator asks for it
+    object_info: str = ""
 
 
 # Frames from the agent to the orchestrator.
@@ -277,13 +258,6 @@ class Declined(Struct, frozen=True, tag="declined"):
     reason: str
 
 
-class Specs(Struct, frozen=True, tag="specs"):
-    """Answer to AskSpecs: what the classes take that the inventory's `specs` stands for."""
-
-    hash: str
-    classes: NodeSpecs
-
-
 class Log(Struct, frozen=True, tag="log"):
     """Lines that an executor wrote while it worked on an attempt. Sent only when the Welcome asked for them."""
 
@@ -322,9 +296,7 @@ class LiveOutput(Struct, frozen=True, tag="live_output"):
     ms: float
 
 
-AgentFrame = (
-    LiveOutput | AgentLog | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | Specs | ObjectInfo
-)
+AgentFrame = LiveOutput | AgentLog | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | ObjectInfo
 
 
 # Frames from the orchestrator to the agent.
@@ -362,12 +334,6 @@ class Drain(Struct, frozen=True, tag="drain"):
     on: bool
 
 
-class AskSpecs(Struct, frozen=True, tag="ask_specs"):
-    """The inventory named specs that the orchestrator does not have yet: send them."""
-
-    hash: str
-
-
 class AskObjectInfo(Struct, frozen=True, tag="ask_object_info"):
     """The inventory named an object_info that the orchestrator does not have yet: send it."""
 
@@ -389,7 +355,7 @@ class LiveEnd(Struct, frozen=True, tag="live_end"):
     attempt_id: AttemptId
 
 
-ServerFrame = LiveInput | LiveEnd | Welcome | Assign | Stop | Drain | AskSpecs | AskObjectInfo
+ServerFrame = LiveInput | LiveEnd | Welcome | Assign | Stop | Drain | AskObjectInfo
 
 
 class EnrolRequest(Struct, frozen=True, forbid_unknown_fields=True):

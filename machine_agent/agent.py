@@ -15,7 +15,6 @@ import structlog
 from drivers.wire import (
     PROTOCOL,
     AskObjectInfo,
-    AskSpecs,
     Assign,
     AttemptId,
     Beat,
@@ -29,7 +28,6 @@ from drivers.wire import (
     LiveInput,
     ObjectInfo,
     ServerFrame,
-    Specs,
     Stop,
     Welcome,
 )
@@ -176,8 +174,8 @@ class Agent:
             case Drain(on=on):
                 _log.info("drain_ordered", on=on)
                 self.pool.draining = on or self._leaving
-            case AskSpecs() | AskObjectInfo():
-                self._hand_over(frame)
+            case AskObjectInfo(hash=wanted):
+                self._hand_over(wanted)
             case LiveInput() | LiveEnd():
                 self.pool.live(frame)
             case Welcome():
@@ -185,12 +183,10 @@ class Agent:
             case _:
                 assert_never(frame)
 
-    def _hand_over(self, asked: AskSpecs | AskObjectInfo) -> None:
-        inspector = self.inspector
-        if isinstance(asked, AskSpecs) and asked.hash == inspector.inventory.specs:
-            self.link.send(Specs(asked.hash, inspector.specs))
-        elif isinstance(asked, AskObjectInfo) and asked.hash == inspector.object_info.hash:
-            self.link.send(ObjectInfo(asked.hash, inspector.object_info.body))
+    def _hand_over(self, wanted: str) -> None:
+        told = self.inspector.object_info
+        if wanted == told.hash:
+            self.link.send(ObjectInfo(wanted, told.body))
 
     def _assigned(self, job: Job) -> None:
         if self._spool.last(job.attempt_id) is not None:

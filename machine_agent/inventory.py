@@ -15,12 +15,11 @@ import psutil
 import structlog
 from msgspec import structs
 
-from drivers.wire import Gpu, Inventory, ModelFile, NodePack, NodeSpecs
+from drivers.wire import Gpu, Inventory, ModelFile, NodePack
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
 from machine_agent.object_info import Packed, pack
-from machine_agent.specs import name_of, specs_of
 from machine_agent.translate import translatable
 
 _MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})
@@ -83,7 +82,6 @@ class Inspector:
         self._store = store
         self._hashes = _load(store)
         self.inventory = bare(gpus)
-        self.specs: NodeSpecs = {}
         self.object_info = Packed()
 
     async def look(self, executor: Executor, *, hashed: bool) -> bool:
@@ -107,7 +105,7 @@ class Inspector:
             _log.warning("executor_unreadable", slot=executor.index, error=str(error) or type(error).__name__)
             return found
         classes = sorted({*declared, *translatable(declared)})
-        self.specs, self.object_info = specs_of(declared), await asyncio.to_thread(pack, declared)
+        self.object_info = await asyncio.to_thread(pack, declared)
         found = await self._elsewhere(executor, found)
         versions = {**found.versions, **_versions(system)}
         return structs.replace(
@@ -115,7 +113,6 @@ class Inspector:
             node_classes=classes,
             versions=versions,
             packs=packs,
-            specs=name_of(self.specs),
             object_info=self.object_info.hash,
         )
 

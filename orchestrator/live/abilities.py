@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.errors import Invalid
+from orchestrator.live.infos import INFOS
 from orchestrator.live.policing import refuse_forbidden
 from orchestrator.runs.compatibility import Candidate, Holdings, compare, eligible, holdings_of, judge, refusal, summary
 from orchestrator.runs.requirements import Requirements
@@ -66,7 +67,7 @@ class Abilities:
 
     async def _packs(self, organisation_id: str, needs: Requirements) -> dict[str, str]:
         """Which pack a class is of: as a machine that has it says, or else as the editor said."""
-        specs = await inventories.specs_of(self._db, organisation_id, needs.node_classes)
+        specs = await INFOS.specs(self._db, organisation_id, needs.node_classes)
         return {**needs.node_packs, **{name: spec.pack for name, spec in specs.items() if spec.pack}}
 
     async def _candidates(self, organisation_id: str) -> list[Candidate]:

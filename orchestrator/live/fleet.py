@@ -21,7 +21,6 @@ from drivers.wire import (
     AgentFrame,
     AgentLog,
     AskObjectInfo,
-    AskSpecs,
     AttemptId,
     Beat,
     Declined,
@@ -38,7 +37,6 @@ from drivers.wire import (
     Progress,
     RunId,
     ServerFrame,
-    Specs,
     Stop,
     Welcome,
 )
@@ -46,12 +44,12 @@ from orchestrator.config import Config
 from orchestrator.live.hub import Hub, PreviewEvent
 from orchestrator.live.logs import Logs
 from orchestrator.live.realtime import Realtime
-from orchestrator.runs.compatibility import hashes_of, is_sha256, name_of_specs
+from orchestrator.runs.compatibility import hashes_of, is_sha256
 from orchestrator.runs.object_info import unpacked
 from orchestrator.runs.schedule import MachineView
 from orchestrator.runs.state import Lost
 from orchestrator.store import fleet as store
-from orchestrator.store import inventories, machines, object_infos
+from orchestrator.store import machines, object_infos
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.ledger import Change, Changed, Ledger
 from orchestrator.wire import ProgressEvent
@@ -246,7 +244,7 @@ class Fleet:
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s, logs=True))
-        await self._ask_for_specs(link, hello.inventory)
+        await self._ask_what_it_declares(link, hello.inventory)
         link.send(Drain(not machine.takes_runs))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
         self._changed(True)
@@ -296,19 +294,14 @@ class Fleet:
         if isinstance(frame, InventoryChanged):
             link.take_inventory(frame.slots, frame.inventory)
             await machines.save_inventory(self._db, link.machine.id, slots=frame.slots, inventory=frame.inventory)
-            await self._ask_for_specs(link, frame.inventory)
+            await self._ask_what_it_declares(link, frame.inventory)
             self._changed(True)
-        elif isinstance(frame, Specs):
-            await self._take_specs(link, frame)
         elif isinstance(frame, ObjectInfo):
             await self._take_object_info(link, frame)
         elif isinstance(frame, Declined):
             await self._lost(link, frame.attempt_id, Failure("rejected", f"{link.machine.name}: {frame.reason}"))
 
-    async def _ask_for_specs(self, link: Link, inventory: Inventory) -> None:
-        name = inventory.specs
-        if is_sha256(name) and not await inventories.has_specs(self._db, link.organisation_id, name):
-            link.send(AskSpecs(name))
+    async def _ask_what_it_declares(self, link: Link, inventory: Inventory) -> None:
         told = inventory.object_info
         if is_sha256(told) and not await object_infos.has(self._db, link.organisation_id, bytes.fromhex(told)):
             link.send(AskObjectInfo(told))
@@ -319,12 +312,6 @@ class Fleet:
             log.warning("object info refused", machine=link.machine.name, reason="it is not what its hash says")
             return
         await object_infos.save(self._db, link.organisation_id, bytes.fromhex(frame.hash), body)
-
-    async def _take_specs(self, link: Link, frame: Specs) -> None:
-        if name_of_specs(frame.classes) != frame.hash:
-            log.warning("specs refused", machine=link.machine.name, reason="they are not what their hash says")
-            return
-        await inventories.save_specs(self._db, link.organisation_id, frame.hash, frame.classes)
 
     def _progress(self, link: Link, frame: Progress) -> None:
         if frame.attempt_id not in link.held:

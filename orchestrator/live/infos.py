@@ -1,12 +1,17 @@
-"""What an organisation's machines can run, as one answer to /object_info, made again only when a machine's changes."""
+"""What an organisation's machines declare of their node classes: one answer to /object_info, and what classes take.
+
+Both are read from what executors answered, made again only when a machine's answer changes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 from orchestrator.runs.object_info import Answer, Info, read, union
+from orchestrator.runs.specs import NodeSpec, NodeSpecs, specs_of
 from orchestrator.store import object_infos
 from orchestrator.store.db import Database
 
@@ -15,10 +20,11 @@ Key = tuple[str, tuple[tuple[bytes, str], ...]]
 
 
 class ObjectInfos:
-    """The newest unions of a few organisations."""
+    """The newest unions of a few organisations, and the specs of a few answers."""
 
     def __init__(self) -> None:
         self._made: OrderedDict[Key, Info] = OrderedDict()
+        self._specs: OrderedDict[bytes, NodeSpecs] = OrderedDict()
 
     async def of(self, db: Database, organisation_id: str) -> Info:
         """Every class that a machine of the organisation has; {} while none has told."""
@@ -34,6 +40,31 @@ class ObjectInfos:
         self._made.move_to_end(key)
         return known
 
+    async def specs(self, db: Database, organisation_id: str, classes: Iterable[str]) -> dict[str, NodeSpec]:
+        """What classes take, as far as a machine that is there told; the newest answer where machines differ."""
+        wanted = set(classes)
+        found: dict[str, NodeSpec] = {}
+        for name in await object_infos.newest(db, organisation_id):
+            if not wanted:
+                break
+            specs = await self._specs_in(db, organisation_id, name)
+            found |= {each: specs[each] for each in wanted & specs.keys()}
+            wanted -= specs.keys()
+        return found
+
+    async def _specs_in(self, db: Database, organisation_id: str, name: bytes) -> NodeSpecs:
+        """The specs of an answer, named by its content."""
+        known = self._specs.get(name)
+        if known is None:
+            body = (await object_infos.bodies(db, organisation_id, [name])).get(name)
+            known = {} if body is None else await asyncio.to_thread(_specs, body)
+            self._specs[name] = known
+            while len(self._specs) > MOST:
+                self._specs.popitem(last=False)
+        else:
+            self._specs.move_to_end(name)
+        return known
+
 
 def _union(told: list[object_infos.Told], bodies: dict[bytes, bytes]) -> Info:
     machines: dict[bytes, list[str]] = {}
@@ -41,6 +72,10 @@ def _union(told: list[object_infos.Told], bodies: dict[bytes, bytes]) -> Info:
         machines.setdefault(one.hash, []).append(one.name)
     answers: list[Answer] = [read(bodies[name], names) for name, names in machines.items() if name in bodies]
     return union(answers)
+
+
+def _specs(body: bytes) -> NodeSpecs:
+    return specs_of(read(body, []).classes)
 
 
 INFOS: Final = ObjectInfos()

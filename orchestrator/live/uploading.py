@@ -10,10 +10,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.errors import FieldError, Invalid
+from orchestrator.live.infos import INFOS
 from orchestrator.live.policing import refuse_forbidden
 from orchestrator.runs.conversion import classes_of, convert
 from orchestrator.runs.requirements import check_graph, requirements_of
-from orchestrator.store import inventories
 from orchestrator.store.db import Database
 from orchestrator.store.workflows import NewVersion
 from orchestrator.wire import VersionCreate
@@ -34,7 +34,7 @@ async def _converted(db: Database, organisation_id: str, ui_graph: Any) -> dict[
     if ui_graph is None:
         message = "give api_graph (ComfyUI's API format), or ui_graph (the editor's) to have it converted"
         raise Invalid(message, errors=[FieldError("api_graph", message, "missing_field")])
-    specs = await inventories.specs_of(db, organisation_id, classes_of(ui_graph))
+    specs = await INFOS.specs(db, organisation_id, classes_of(ui_graph))
     converted = convert(ui_graph, specs)
     _refuse(converted.errors)
     return converted.graph

@@ -6,15 +6,12 @@ turn out able. A model of another content than the version names is a hindrance,
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
-from drivers.wire import NodeSpecs
 from orchestrator.errors import FieldError
 from orchestrator.runs.requirements import Requirements
 from orchestrator.wire import (
@@ -69,11 +66,6 @@ def hashes_of(files: Iterable[tuple[str, str | None]]) -> dict[str, frozenset[st
 def is_sha256(text: str) -> bool:
     """Whether it can be the sha256 of something, in lower case hexadecimal."""
     return _SHA256.fullmatch(text) is not None
-
-
-def name_of_specs(specs: NodeSpecs) -> str:
-    """The name that an agent gives to what its classes take: the sha256 of their canonical JSON."""
-    return hashlib.sha256(msgspec.json.encode(specs, order="sorted")).hexdigest()
 
 
 def judge(needs: Requirements, machine: Candidate, packs: Mapping[str, str]) -> MachineCompatibility:

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from drivers.wire import NodeSpec, WorkflowJson
+from drivers.wire import WorkflowJson
 from orchestrator.errors import FieldError
 from orchestrator.runs.editor import BYPASSED, MUTED, PRIMITIVE, REROUTE, VIRTUAL, Node, Scope, open_graph
 from orchestrator.runs.requirements import MOST_ERRORS, MOST_NODES
+from orchestrator.runs.specs import NodeSpec
 from orchestrator.runs.widgets import UnknownWidgets, shown_value, widget_values
 
 DEEPEST: Final = 50

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from drivers.wire import NodeSpec, Widget
 from orchestrator.runs.editor import Node, Slot
+from orchestrator.runs.specs import NodeSpec, Widget
 
 CONTROL: Final = "control_after_generate"
 _CONTROLS: Final = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})

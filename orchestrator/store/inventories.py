@@ -1,4 +1,4 @@
-"""What machines said they have, for whoever compares it with versions: inventories, and what node classes take."""
+"""What machines said they have, for whoever compares it with versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from drivers.wire import NodeSpec, NodeSpecs
 from orchestrator.runs.requirements import Requirements
 from orchestrator.store.db import Database
 from orchestrator.wire import MachineState
@@ -62,46 +61,3 @@ async def requirements(db: Database, organisation_id: str, version_id: str) -> R
         version_id,
     )
     return None if found is None else msgspec.convert(found, Requirements)
-
-
-async def has_specs(db: Database, organisation_id: str, name: str) -> bool:
-    """Whether the specs of this name (sha256, hex) are stored."""
-    found = await db.fetchval(
-        "select true from node_specs where organisation_id = $1 and hash = decode($2, 'hex')", organisation_id, name
-    )
-    return bool(found)
-
-
-async def save_specs(db: Database, organisation_id: str, name: str, specs: NodeSpecs) -> None:
-    """Keep specs under their name, and drop those that no machine of the organisation names any more."""
-    await db.execute(
-        """
-        with gone as (
-          delete from node_specs s where s.organisation_id = $1 and s.hash <> decode($2, 'hex') and not exists (
-            select from machines m where m.organisation_id = $1 and m.deleted_at is null
-                                         and m.inventory ->> 'specs' = encode(s.hash, 'hex'))
-        )
-        insert into node_specs (organisation_id, hash, classes) values ($1, decode($2, 'hex'), $3)
-        on conflict do nothing
-        """,
-        organisation_id,
-        name,
-        specs,
-    )
-
-
-async def specs_of(db: Database, organisation_id: str, classes: list[str]) -> NodeSpecs:
-    """What classes take, as far as a machine that is there told; the newest answer where machines differ."""
-    rows = await db.fetch(
-        """
-        select distinct on (c.name) c.name, s.classes -> c.name as spec
-        from unnest($2::text[]) as c(name)
-        join node_specs s on s.organisation_id = $1 and s.classes ? c.name
-        where exists (select from machines m where m.organisation_id = $1 and m.deleted_at is null
-                                                   and m.inventory ->> 'specs' = encode(s.hash, 'hex'))
-        order by c.name, s.created_at desc
-        """,
-        organisation_id,
-        classes,
-    )
-    return {row["name"]: msgspec.convert(row["spec"], NodeSpec) for row in rows}

@@ -43,6 +43,20 @@ async def save(db: Database, organisation_id: str, name: bytes, body: bytes) -> 
     )
 
 
+async def newest(db: Database, organisation_id: str) -> list[bytes]:
+    """The names of what machines that were not deleted told, the newest first."""
+    rows = await db.fetch(
+        """
+        select o.hash from object_infos o where o.organisation_id = $1 and exists (
+          select from machines m where m.organisation_id = $1 and m.deleted_at is null
+                                   and m.inventory ->> 'object_info' = encode(o.hash, 'hex'))
+        order by o.created_at desc, o.hash
+        """,
+        organisation_id,
+    )
+    return [row["hash"] for row in rows]
+
+
 async def told(db: Database, organisation_id: str) -> list[Told]:
     """Which machines told what, oldest machine first."""
     rows = await db.fetch(

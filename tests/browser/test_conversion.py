@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from machine_agent.specs import specs_of
 from orchestrator.runs.conversion import convert
+from orchestrator.runs.specs import specs_of
 from tests.browser.system import ROOT
 from tests.executor.process import Executor
 

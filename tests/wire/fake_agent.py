@@ -12,8 +12,8 @@ import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from drivers.wire import AskSpecs, Hello, Inventory, NodeSpecs, ServerFrame, Specs
-from machine_agent.specs import name_of
+from drivers.wire import AskObjectInfo, Hello, Inventory, ObjectInfo, ServerFrame
+from machine_agent.object_info import Packed, pack
 
 PATIENCE_S = 20.0
 
@@ -21,18 +21,18 @@ PATIENCE_S = 20.0
 class FakeAgent:
     """One connected machine. frames: what the orchestrator sent it."""
 
-    def __init__(self, machine: dict[str, Any], socket: ClientConnection, specs: NodeSpecs) -> None:
+    def __init__(self, machine: dict[str, Any], socket: ClientConnection, told: Packed) -> None:
         self.machine = machine
         self.frames: list[ServerFrame] = []
         self._socket = socket
-        self._specs = specs
+        self._told = told
 
     async def listen(self) -> None:
-        """Take what comes, and answer questions about specs."""
+        """Take what comes, and answer questions about node classes."""
         async for message in self._socket:
             frame = msgspec.json.decode(message, type=ServerFrame)
-            if isinstance(frame, AskSpecs):
-                await self._socket.send(msgspec.json.encode(Specs(frame.hash, self._specs)).decode())
+            if isinstance(frame, AskObjectInfo):
+                await self._socket.send(msgspec.json.encode(ObjectInfo(frame.hash, self._told.body)).decode())
             self.frames.append(frame)
 
     async def has(self, kind: type) -> None:
@@ -54,16 +54,26 @@ async def register(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connected(
-    url: str, machine: dict[str, Any], inventory: Inventory, specs: NodeSpecs | None = None
+    url: str,
+    machine: dict[str, Any],
+    inventory: Inventory,
+    declared: dict[str, Any] | None = None,
+    also: dict[str, Any] | None = None,
 ) -> AsyncIterator[FakeAgent]:
-    """The machine, connected as long as this lasts. With specs, its inventory names them."""
-    if specs is not None:
-        inventory = msgspec.structs.replace(inventory, specs=name_of(specs))
+    """The machine, connected as long as this lasts. With declared classes, its inventory names what it answers.
+
+    also: more that its inventory says, whether anybody knows it or not.
+    """
+    told = pack(declared or {})
+    if declared is not None:
+        inventory = msgspec.structs.replace(inventory, object_info=told.hash)
     headers = {"Authorization": f"Bearer {machine['credential']}"}
     address = url.replace("http", "ws", 1) + "/api/v1/agent/link"
     async with connect(address, additional_headers=headers, max_size=None) as socket:
-        await socket.send(msgspec.json.encode(Hello(1, "fake", 1, inventory, [])).decode())
-        agent = FakeAgent(machine, socket, specs or {})
+        hello = msgspec.to_builtins(Hello(1, "fake", 1, inventory, []))
+        hello["inventory"] |= also or {}
+        await socket.send(msgspec.json.encode(hello).decode())
+        agent = FakeAgent(machine, socket, told)
         listening = asyncio.create_task(agent.listen())
         try:
             async with asyncio.timeout(PATIENCE_S):

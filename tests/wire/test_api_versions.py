@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from drivers.wire import AskSpecs, Drain, Inventory, ModelFile, NodeSpec, Widget
+from drivers.wire import AskObjectInfo, Drain, Inventory, ModelFile
 from tests.wire.fake_agent import connected, register
 from tests.wire.strangers import stranger_of
 
@@ -35,7 +35,7 @@ async def test_every_machine_is_compared_with_the_version(api, orchestrator):
     pool = {"room": str(uuid4())}
     able, lacking, other = [await register(api, labels=pool) for _ in range(3)]
     node, model = f"Node{uuid4().hex}", f"{uuid4()}.safetensors"
-    specs = {node: NodeSpec([Widget("seed", 0)], "some-pack")}
+    declared = {node: {"input": {"required": {"seed": ["INT"]}}, "python_module": "custom_nodes.some-pack"}}
     graph = {
         "1": {"class_type": node, "inputs": {}},
         "2": {"class_type": "LoraLoader", "inputs": {"lora_name": model}},
@@ -47,11 +47,11 @@ async def test_every_machine_is_compared_with_the_version(api, orchestrator):
         return Inventory(node_classes=classes, models=[ModelFile("loras", model, 1, sha256)])
 
     async with (
-        connected(orchestrator.url, able, holding([node, "LoraLoader"], HASH), specs) as agent,
+        connected(orchestrator.url, able, holding([node, "LoraLoader"], HASH), declared) as agent,
         connected(orchestrator.url, lacking, holding(["LoraLoader"], HASH)),
         connected(orchestrator.url, other, holding([node, "LoraLoader"], OTHER)),
     ):
-        await agent.has(AskSpecs)
+        await agent.has(AskObjectInfo)
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 answer = await api.get(f"/api/v1/versions/{version['id']}/compatibility")
@@ -73,20 +73,30 @@ async def test_every_machine_is_compared_with_the_version(api, orchestrator):
 
 async def test_what_classes_take_is_asked_for_once(api, orchestrator):
     """A second machine that declares the same is not asked, and neither is the first when it dials again."""
-    specs = {f"Node{uuid4().hex}": NodeSpec([Widget("x", 1)])}
+    declared = {f"Node{uuid4().hex}": {"input": {"required": {"x": ["INT", {"default": 1}]}}}}
     first, second = await register(api), await register(api)
-    inventory = Inventory(node_classes=list(specs))
-    async with connected(orchestrator.url, first, inventory, specs) as agent:
-        await agent.has(AskSpecs)
+    inventory = Inventory(node_classes=list(declared))
+    async with connected(orchestrator.url, first, inventory, declared) as agent:
+        await agent.has(AskObjectInfo)
         await agent.has(Drain)
     for machine in (second, first):
         asked = True
         async with asyncio.timeout(PATIENCE_S):
             while asked:  # the answer to the first question may still be on its way
-                async with connected(orchestrator.url, machine, inventory, specs) as agent:
+                async with connected(orchestrator.url, machine, inventory, declared) as agent:
                     await agent.has(Drain)
-                    asked = any(isinstance(frame, AskSpecs) for frame in agent.frames)
+                    asked = any(isinstance(frame, AskObjectInfo) for frame in agent.frames)
         assert not asked
+
+
+async def test_an_older_agents_words_are_taken(api, orchestrator):
+    """One that names its specs apart, as agents did, is connected, and is asked for nothing."""
+    machine, node = await register(api), f"Node{uuid4().hex}"
+    async with connected(orchestrator.url, machine, Inventory(node_classes=[node]), also={"specs": HASH}) as agent:
+        await agent.has(Drain)
+        assert not any(isinstance(frame, AskObjectInfo) for frame in agent.frames)
+        shown = (await api.get(f"/api/v1/machines/{machine['id']}")).json()
+    assert shown["inventory"]["node_classes"] == [node]
 
 
 async def test_a_run_that_nobody_can_ever_run_is_refused(api, orchestrator):
@@ -130,9 +140,9 @@ async def test_an_editors_graph_is_converted_when_it_comes_alone(api, orchestrat
     refused = await api.post("/api/v1/workflows", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_class")
     assert [error["path"] for error in refused.json()["errors"]] == ["ui_graph.nodes.5"]
-    specs = {node: NodeSpec([Widget("seed", 0), Widget("control_after_generate", "fixed", False), Widget("size", 1)])}
+    declared = {node: {"input": {"required": {"seed": ["INT"], "size": ["INT", {"default": 1}]}}}}
     machine = await register(api)
-    async with connected(orchestrator.url, machine, Inventory(node_classes=[node]), specs):
+    async with connected(orchestrator.url, machine, Inventory(node_classes=[node]), declared):
         async with asyncio.timeout(PATIENCE_S):
             while (made := await api.post("/api/v1/workflows", json=body)).status_code != 201:
                 await asyncio.sleep(0.05)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drivers.wire import NodeSpec, Widget
 from orchestrator.runs.compatibility import (
     Candidate,
     compare,
@@ -12,7 +11,6 @@ from orchestrator.runs.compatibility import (
     hashes_of,
     holdings_of,
     judge,
-    name_of_specs,
     refusal,
 )
 from orchestrator.runs.requirements import Requirements, requirements_of
@@ -102,14 +100,6 @@ def test_runs_are_placed_by_labels_and_pins():
     assert [one.id for one in eligible(machines, {"gpu": "b"}, None)] == ["b"]
     assert [one.id for one in eligible(machines, {}, "a")] == ["a"]
     assert eligible(machines, {"gpu": "b"}, "a") == []
-
-
-def test_specs_are_named_by_their_content():
-    """The order in which classes were declared does not matter, a changed default does."""
-    one = {"A": NodeSpec([Widget("seed", 0)]), "B": NodeSpec()}
-    other = {"B": NodeSpec(), "A": NodeSpec([Widget("seed", 0)])}
-    assert name_of_specs(one) == name_of_specs(other)
-    assert name_of_specs(one) != name_of_specs({"A": NodeSpec([Widget("seed", 1)]), "B": NodeSpec()})
 
 
 def test_a_version_knows_its_packs_hashes_and_outputs():

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.wire import NodeSpec, Widget
-from machine_agent.specs import specs_of
 from orchestrator.runs.conversion import classes_of, convert
+from orchestrator.runs.specs import NodeSpec, Widget, specs_of
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "editor"
 GRAPHS: dict[str, Any] = json.loads((FIXTURES / "graphs.json").read_text())

@@ -1,17 +1,14 @@
-"""What node classes take, as an executor's /object_info declares it, in the few words that the orchestrator needs.
+"""What node classes take, read from what an executor answers to /object_info.
 
 Pure. It knows which declared inputs the editor shows as widgets, and in which order; not what a value means.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
-from drivers.wire import NodeSpec, NodeSpecs, Widget
+from msgspec import Struct
 
 _VALUES: Final = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 _CONTROLLED: Final = ("seed", "noise_seed")
@@ -23,14 +20,28 @@ _PACKS: Final = "custom_nodes."
 _LONGEST_DEFAULT: Final = 2_000
 
 
+class Widget(Struct, frozen=True):
+    """A value that the editor shows on a node. sent: it is an input of the class, and not the editor's own."""
+
+    name: str
+    default: Any = None
+    sent: bool = True
+
+
+class NodeSpec(Struct, frozen=True):
+    """What turning an editor's graph into a prompt needs of a class: its widgets in order, and its node pack."""
+
+    widgets: list[Widget] = []
+    pack: str = ""
+
+
+NodeSpecs = Mapping[str, NodeSpec]
+"""By class_type."""
+
+
 def specs_of(declared: Mapping[str, Any]) -> NodeSpecs:
     """The specs of every class that is described as ComfyUI describes one; others are left out."""
-    return {name: _spec(info) for name, info in sorted(declared.items()) if isinstance(info, dict)}
-
-
-def name_of(specs: NodeSpecs) -> str:
-    """The sha256 of their canonical JSON, hex: machines that declare the same have the same name for it."""
-    return hashlib.sha256(msgspec.json.encode(specs, order="sorted")).hexdigest()
+    return {name: _spec(info) for name, info in declared.items() if isinstance(info, dict)}
 
 
 def _spec(info: Mapping[str, Any]) -> NodeSpec:

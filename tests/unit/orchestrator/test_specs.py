@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.wire import NodeSpec, Widget
-from machine_agent.specs import name_of, specs_of
+from orchestrator.runs.specs import NodeSpec, Widget, specs_of
 
 
 def test_widgets_come_in_the_editors_order_with_what_it_adds():
@@ -57,10 +56,3 @@ def test_what_is_described_strangely_is_passed_over():
     assert sorted(found) == ["B", "C", "D"]
     assert found["C"].widgets == [Widget("z", 0), Widget("w", None)]
     assert found["D"] == NodeSpec([Widget("x", 0)])
-
-
-def test_the_name_is_that_of_the_content():
-    """Sixty-four hexadecimal digits, the same whatever order classes were declared in."""
-    one, other = {"input": {"required": {"x": ["INT"]}}}, {}
-    assert name_of(specs_of({"A": one, "B": other})) == name_of(specs_of({"B": other, "A": one}))
-    assert len(name_of({})) == 64
