@@ -255,7 +255,8 @@ create table machines (
   policy jsonb not null default '{}',
   quarantined_at timestamptz,
   quarantine_reason text,
-  endpoint_private boolean not null default false
+  endpoint_private boolean not null default false,
+  secrets_revision integer not null default 0
 );
 create unique index machines_name on machines (organisation_id, name) where deleted_at is null;
 create index machines_organisation on machines (organisation_id, id desc) where deleted_at is null;
@@ -279,6 +280,31 @@ comment on column machines.policy is 'What it may be given (orchestrator.wire.Ma
 comment on column machines.quarantined_at is 'When it was quarantined; null: it is not.';
 comment on column machines.quarantine_reason is 'Why it is quarantined, for people; null: it is not.';
 comment on column machines.endpoint_private is 'The endpoint may lie at a private or loopback address: an administrator said so.';
+comment on column machines.secrets_revision is 'Rises whenever one of its secrets is set or deleted: its agent is told then.';
+
+create table machine_secrets (
+  organisation_id uuid not null references organisations on delete cascade,
+  machine_id uuid not null references machines on delete cascade,
+  name text not null,
+  sealed bytea not null,
+  seal_key text not null,
+  fingerprint text not null,
+  created_by text not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (machine_id, name)
+);
+create index machine_secrets_seal_key on machine_secrets (seal_key);
+comment on table machine_secrets is 'Environment variables that a machine''s executors are given, encrypted with a key derived from the master key.';
+comment on column machine_secrets.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column machine_secrets.machine_id is 'The machine (machines.id).';
+comment on column machine_secrets.name is 'Name of the variable; unique on the machine.';
+comment on column machine_secrets.sealed is 'AES-256-GCM: nonce, ciphertext and tag; bound to team, machine and name.';
+comment on column machine_secrets.seal_key is 'Which master key sealed it, so that a new one can seal it again.';
+comment on column machine_secrets.fingerprint is 'Keyed hash of the value: equal for equal values of a team.';
+comment on column machine_secrets.created_by is 'Who last set it: user:<id> or key:<id>.';
+comment on column machine_secrets.created_at is 'When it was first set.';
+comment on column machine_secrets.updated_at is 'When it was last set.';
 
 create table machine_beats (
   machine_id uuid primary key references machines on delete cascade,
@@ -1181,6 +1207,9 @@ begin
   if (new.name, new.labels, new.policy) is distinct from (old.name, old.labels, old.policy) then
     perform note_machine_event(new, 'changed', jsonb_build_object(
       'name', new.name, 'labels', new.labels, 'policy', new.policy));
+  end if;
+  if new.secrets_revision <> old.secrets_revision then
+    perform note_machine_event(new, 'secrets_changed', '{}');
   end if;
   if new.slots <> old.slots or new.inventory is distinct from old.inventory then
     perform note_machine_event(new, 'inventory_changed', jsonb_build_object('slots', new.slots,

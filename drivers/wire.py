@@ -72,6 +72,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     files: list[JobFile] = []
     ui_graph: Any = None
     realtime: bool = False  # goes on until LiveEnd: each LiveInput is run through the workflow
+    extra: dict[str, Any] = {}  # for the prompt's extra_data: keys of other services; never logged or kept
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
@@ -334,6 +335,16 @@ class Drain(Struct, frozen=True, tag="drain"):
     on: bool
 
 
+class TakeSecrets(Struct, frozen=True, tag="take_secrets"):
+    """What the machine's executors are given as environment variables, all of it; kept in memory and nowhere else."""
+
+    values: dict[str, str]
+
+    def __repr__(self) -> str:
+        """The names only: a frame may come into a log."""
+        return f"TakeSecrets({sorted(self.values)})"
+
+
 class AskObjectInfo(Struct, frozen=True, tag="ask_object_info"):
     """The inventory named an object_info that the orchestrator does not have yet: send it."""
 
@@ -355,7 +366,7 @@ class LiveEnd(Struct, frozen=True, tag="live_end"):
     attempt_id: AttemptId
 
 
-ServerFrame = LiveInput | LiveEnd | Welcome | Assign | Stop | Drain | AskObjectInfo
+ServerFrame = LiveInput | LiveEnd | Welcome | Assign | Stop | Drain | AskObjectInfo | TakeSecrets
 
 
 class EnrolRequest(Struct, frozen=True, forbid_unknown_fields=True):

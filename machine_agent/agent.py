@@ -29,6 +29,7 @@ from drivers.wire import (
     ObjectInfo,
     ServerFrame,
     Stop,
+    TakeSecrets,
     Welcome,
 )
 from machine_agent import VERSION
@@ -45,6 +46,7 @@ from machine_agent.log import TAP
 from machine_agent.process import ExecutorProcess, ProcessSettings, Recycling
 from machine_agent.remote import RemoteExecutor
 from machine_agent.reporter import Reporter
+from machine_agent.secrets import HELD
 from machine_agent.slots import Pool
 from machine_agent.spool import TERMINAL, Spool, restarted
 from machine_agent.uploads import Uploader
@@ -71,7 +73,7 @@ class Agent:
             Cache(config.data / "cache", config.cache_limit),
             allow_private=config.allow_private_inputs,
         )
-        tools = Tools(session, self.reporter, self.inputs, Uploader(session, url), self.link)
+        tools = Tools(session, self.reporter, self.inputs, Uploader(session, url), self.link, HELD)
         self.pool = Pool(self.executors, tools)
         self.inspector = Inspector(session, config.models_directory, config.data / "hashes.json", gpus)
 
@@ -176,12 +178,21 @@ class Agent:
                 self.pool.draining = on or self._leaving
             case AskObjectInfo(hash=wanted):
                 self._hand_over(wanted)
+            case TakeSecrets(values=values):
+                self._take_secrets(values)
             case LiveInput() | LiveEnd():
                 self.pool.live(frame)
             case Welcome():
                 _log.warning("unexpected_welcome")
             case _:
                 assert_never(frame)
+
+    def _take_secrets(self, values: dict[str, str]) -> None:
+        if not HELD.take(values):
+            return
+        given = isinstance(self._config.executor, Server)
+        _log.info("secrets_taken", names=sorted(HELD.environment), given=not given)
+        self.pool.freshen()
 
     def _hand_over(self, wanted: str) -> None:
         told = self.inspector.object_info
@@ -263,6 +274,7 @@ def _executors(config: Config, gpus: list[Gpu], session: aiohttp.ClientSession) 
                 environment=config.environment,
                 device=devices[index % len(devices)],
                 recycling=recycling,
+                secrets=HELD,
             ),
             session,
         )

@@ -37,6 +37,7 @@ from machine_agent.inputs import Fetched, Inputs
 from machine_agent.progress import Tracker
 from machine_agent.realtime import Collector, Feed, lay, with_pictures
 from machine_agent.reporter import Reporter
+from machine_agent.secrets import Secrets
 from machine_agent.shelf import Shelf
 from machine_agent.uploads import Made, Uploader, made_by
 
@@ -73,6 +74,7 @@ class Tools(Struct, frozen=True):
     inputs: Inputs
     uploader: Uploader
     live: Live
+    secrets: Secrets
 
 
 class Placed(Struct, frozen=True):
@@ -100,19 +102,21 @@ class Attempt:
         try:
             await self._claim()
             log.info("attempt_claimed", number=self.job.number)
-            outputs = await self._perform()
+            outputs = self._tools.secrets.hide_outputs(await self._perform())
             await self._emit("success", outputs=outputs, timings=self._timings)
             log.info("attempt_succeeded", outputs=len(outputs), execute_ms=round(self._timings.execute_ms))
         except Abandoned as reason:
             log.info("attempt_abandoned", reason=str(reason))
             await self._tools.reporter.abandon(self.job.attempt_id)
         except AttemptFailed as error:
-            log.warning("attempt_failed", kind=error.failure.kind, message=error.failure.message)
-            await self._fail(error.failure)
+            failure = self._tools.secrets.hide_failure(error.failure)
+            log.warning("attempt_failed", kind=failure.kind, message=failure.message)
+            await self._fail(failure)
         except Exception as error:
             # The edge of an attempt: whatever went wrong, the run must be told.
             log.error("attempt_broke", exc_info=error)
-            await self._fail(Failure(kind="internal", message=f"{type(error).__name__}: {error}"[:1000]))
+            message = self._tools.secrets.hide(f"{type(error).__name__}: {error}")
+            await self._fail(Failure(kind="internal", message=message[:1000]))
         finally:
             self._tools.live.forget(self.job.attempt_id)
 
@@ -241,9 +245,9 @@ class Attempt:
             if not work.done():
                 raise _crashed(death.result())
             self._note_peaks(work.result())
-            return _outcome(work.result())
+            return _outcome(work.result(), self._tools.secrets)
         except PromptRefused as refusal:
-            raise AttemptFailed(verdicts.refused(refusal.body)) from refusal
+            raise AttemptFailed(verdicts.refused(self._tools.secrets.hide_all(refusal.body))) from refusal
         except (PromptLost, aiohttp.ClientError, OSError) as error:
             raise _crashed(await self._last_words(death, error)) from error
         finally:
@@ -275,7 +279,7 @@ class Attempt:
                 text = base64.b64encode(image).decode()
                 live.show(Preview(self.job.run_id, self.job.attempt_id, content_type, text))
 
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = dict(self.job.extra)
         if self.job.ui_graph is not None:
             extra["extra_pnginfo"] = {"workflow": self.job.ui_graph}
         if placed.shelf.directory is not None:
@@ -372,13 +376,13 @@ class Attempt:
         return await self._tools.reporter.report(event)
 
 
-def _outcome(entry: HistoryEntry) -> HistoryEntry:
+def _outcome(entry: HistoryEntry, secrets: Secrets) -> HistoryEntry:
     """The entry of a prompt that ended well. Raises AttemptFailed for one that did not."""
     if entry.status.status_str == "success":
         return entry
     error = entry.message("execution_error")
     if error is not None:
-        raise AttemptFailed(verdicts.raised(error))
+        raise AttemptFailed(verdicts.raised(secrets.hide_all(error)))
     raise AttemptFailed.because("internal", "the run was interrupted on the machine")
 
 

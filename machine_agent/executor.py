@@ -53,6 +53,9 @@ class Executor(Protocol):
     async def after_run(self) -> None:
         """A run is over: tidy up; end it when it has had its time."""
 
+    def freshen(self) -> None:
+        """Nothing of ours runs on it now: start it afresh if the secrets have changed since it was started."""
+
     def kill(self) -> None:
         """It does not let go of our prompt: end it, if it is ours to end."""
 

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from machine_agent.secrets import HELD
+
 LogFormat = Literal["text", "json"]
 MOST_LINES: Final = 500
 LONGEST_LINE: Final = 2_000
@@ -49,6 +51,7 @@ def configure(log_format: LogFormat) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            HELD,
             TAP,
             last,
         ],

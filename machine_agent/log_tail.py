@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 _AT_ONCE = 64_000
@@ -11,10 +12,14 @@ _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class LogTail:
-    """The lines added to a file since this was made. A line that is overwritten in place counts as it was last."""
+    """The lines added to a file since this was made. A line that is overwritten in place counts as it was last.
 
-    def __init__(self, path: Path) -> None:
+    hide: takes out of a whole line what must not be seen, before the line is cut.
+    """
+
+    def __init__(self, path: Path, hide: Callable[[str], str] = str) -> None:
         self._path = path
+        self._hide = hide
         self._rest = b""
         self._at = self._size()
 
@@ -38,15 +43,14 @@ class LogTail:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _AT_ONCE:
             lines, self._rest = [*lines, self._rest], b""
-        return [_clean(line) for line in lines]
+        return [self._clean(line) for line in lines]
 
     def last(self) -> list[str]:
         """What is left: the lines not yet read, and the one that was not finished."""
         lines = self.read()
         rest, self._rest = self._rest, b""
-        return [*lines, _clean(rest)] if rest else lines
+        return [*lines, self._clean(rest)] if rest else lines
 
-
-def _clean(line: bytes) -> str:
-    text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-    return _UNPRINTABLE.sub("", text)[:_LONGEST]
+    def _clean(self, line: bytes) -> str:
+        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
+        return self._hide(_UNPRINTABLE.sub("", text))[:_LONGEST]

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import aiohttp
 import psutil
 import structlog
-from msgspec import Struct
+from msgspec import Struct, field
 
 from drivers.wire import Gpu, ModelFile
 from machine_agent import leash
@@ -29,6 +29,7 @@ from machine_agent.executor import Traits
 from machine_agent.launch import Checkout, Place, Program
 from machine_agent.log_tail import LogTail
 from machine_agent.memory_kills import MemoryKills
+from machine_agent.secrets import Secrets
 from machine_agent.shelf import LocalShelf
 
 _START_S = 300.0
@@ -50,7 +51,10 @@ class Recycling(Struct, frozen=True):
 
 
 class ProcessSettings(Struct, frozen=True):
-    """How one executor is started. device: its CUDA_VISIBLE_DEVICES, None on CPU. kills: where memory kills show."""
+    """How one executor is started. device: its CUDA_VISIBLE_DEVICES, None on CPU. kills: where memory kills show.
+
+    secrets: what it is given beside the environment, as they are when it is started.
+    """
 
     program: Program | Checkout
     home: Path
@@ -60,6 +64,7 @@ class ProcessSettings(Struct, frozen=True):
     device: str | None = None
     recycling: Recycling = Recycling()
     kills: list[Path] | None = None
+    secrets: Secrets = field(default_factory=Secrets)
 
 
 class ExecutorProcess:
@@ -84,6 +89,7 @@ class ExecutorProcess:
         self._out_of_memory = False
         self._retired = ""
         self._runs = 0
+        self._given: dict[str, str] = {}
         self._kills = MemoryKills(settings.kills)
 
     @property
@@ -131,13 +137,13 @@ class ExecutorProcess:
         """The last lines the executor wrote."""
         try:
             with self._log_path.open(encoding="utf-8", errors="replace") as file:
-                return [line.rstrip("\n")[:500] for line in deque(file, maxlen=lines)]
+                return [self._settings.secrets.hide(line.rstrip("\n"))[:500] for line in deque(file, maxlen=lines)]
         except OSError:
             return []
 
     def log(self) -> LogTail:
         """What it writes from now on."""
-        return LogTail(self._log_path)
+        return LogTail(self._log_path, self._settings.secrets.hide)
 
     def memory(self) -> int:
         """Bytes of main memory held by the executor now; 0 when it is not running."""
@@ -161,6 +167,11 @@ class ExecutorProcess:
             self._retire(f"it has done {self._runs} runs")
         elif told.memory is not None and held > told.memory:
             self._retire(f"it holds {held / 1e9:.1f} GB after a run, more than {told.memory / 1e9:g}")
+
+    def freshen(self) -> None:
+        """End it when it was started with other secrets than there are now; another is started at once."""
+        if self._process is not None and not self._retired and self._given != self._settings.secrets.environment:
+            self._retire("its secrets have changed")
 
     def kill(self) -> None:
         """End the process at once; the supervisor starts another."""
@@ -210,6 +221,7 @@ class ExecutorProcess:
         except OSError as error:
             self._ended = f"the executor cannot be started: {error}"
             return
+        self.freshen()
         watch = asyncio.create_task(self._watch(process))
         try:
             self._note_end(await process.wait())
@@ -237,6 +249,7 @@ class ExecutorProcess:
         place = self._place(port)
         await asyncio.to_thread(_make_folders, place)
         command = self._settings.program.command(place)
+        self._given = self._settings.secrets.environment
         with self._open_log() as log:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-I", leash.__file__, *command.arguments],
@@ -264,7 +277,7 @@ class ExecutorProcess:
         added = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
         if self._settings.device is not None:
             added["CUDA_VISIBLE_DEVICES"] = self._settings.device
-        return {**self._settings.environment, **added}
+        return {**self._settings.environment, **self._given, **added}
 
     def _open_log(self) -> BinaryIO:
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_LIMIT:
@@ -280,6 +293,8 @@ class ExecutorProcess:
                 self._end(f"it did not answer within {_START_S:.0f} s of its start")
                 return
             await asyncio.sleep(0.05)
+        if self._retired:
+            return  # it still answers, and is about to end
         _log.info("executor_up", slot=self.index, url=self.url, pid=process.pid)
         self._up.set()
         missed = 0

@@ -115,6 +115,9 @@ class RemoteExecutor:
     async def after_run(self) -> None:
         """Nothing of it is ours to tidy."""
 
+    def freshen(self) -> None:
+        """It is not ours to start, so that it gets no secrets."""
+
     def kill(self) -> None:
         """It is not ours to end: it is left with our prompt, and the next one waits its turn."""
         _log.warning("executor_keeps_a_prompt", slot=self.index, url=self.url)

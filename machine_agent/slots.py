@@ -65,6 +65,11 @@ class Pool:
             self._stopping.add(attempt_id)
             task.cancel()
 
+    def freshen(self) -> None:
+        """The machine's secrets have changed: executors that are idle start afresh, others when their attempt ends."""
+        for executor in self._free:
+            executor.freshen()
+
     def live(self, frame: LiveInput | LiveEnd) -> None:
         """Hand a frame to the real-time attempt it is for."""
         attempt = self._attempts.get(frame.attempt_id)
@@ -96,6 +101,7 @@ class Pool:
     def _release(self, attempt_id: AttemptId, executor: Executor) -> None:
         del self._tasks[attempt_id], self._attempts[attempt_id]
         self._stopping.discard(attempt_id)
+        executor.freshen()
         if self._next:
             self._begin(self._next.pop(0), executor)
         else:

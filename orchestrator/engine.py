@@ -21,6 +21,7 @@ from orchestrator.files import Files
 from orchestrator.live.care import Care
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
+from orchestrator.live.machine_secrets import MachineSecrets
 from orchestrator.live.pushing import Pushing
 from orchestrator.live.queue import Queue
 from orchestrator.live.reports import Reports
@@ -66,8 +67,15 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     queue_wakeup = Wakeup(dsn, "fleet_queue")
     await queue_wakeup.start()
     stack.push_async_callback(queue_wakeup.close)
-    hub, classic = Hub(), Classic()
-    fleet = Fleet(db, classic, hub, config, lambda anew: _machines_changed(dispatch, dispatch_bell, anew=anew))
+    hub, classic, vault = Hub(), Classic(), Vault(secret, "vault")
+    fleet = Fleet(
+        db,
+        classic,
+        hub,
+        config,
+        MachineSecrets(db, vault),
+        lambda anew: _machines_changed(dispatch, dispatch_bell, anew=anew),
+    )
 
     def told(changes: list[Changed], to_tell: bool) -> None:
         fleet.told(changes)
@@ -94,7 +102,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     async def job_files(organisation_id: str, file_ids: list[str]) -> dict[str, JobFile]:
         return await files.job_files(db, organisation_id, file_ids)
 
-    dispatch = Dispatch(db, ledger, fleet, classic, job_files, config, queue.quotas)
+    dispatch = Dispatch(db, ledger, fleet, classic, job_files, config, queue.quotas, vault)
     leader = Leader(dsn, WATCH_KEY)
     stack.push_async_callback(leader.release)
     watch = Watch(db, ledger, leader, config)
@@ -107,7 +115,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     reports = Reports(db, ledger)
     push_leader = Leader(dsn, PUSH_KEY)
     stack.push_async_callback(push_leader.release)
-    pushing = Pushing(db, fleet, reports, files, SecretValues(db, Vault(secret, "vault")), push_leader, config)
+    pushing = Pushing(db, fleet, reports, files, SecretValues(db, vault), push_leader, config)
     ledger.start()
     stack.push_async_callback(ledger.stop)
     queue.start()

@@ -7,6 +7,7 @@ secrets may stand, comma-separated: the first seals, all open.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from typing import Final
 
@@ -17,6 +18,7 @@ from orchestrator.credentials import derive
 
 _NONCE: Final = 12
 _ID: Final = 8
+_MARK: Final = 16
 
 
 class Sealed(Exception):
@@ -30,6 +32,7 @@ class Vault:
         keys = [derive(part.strip(), purpose) for part in secret.split(b",")]
         self._keys = {hashlib.sha256(key).digest()[:_ID]: AESGCM(key) for key in reversed(keys)}
         self._id = hashlib.sha256(keys[0]).digest()[:_ID]
+        self._marking = derive(secret.split(b",")[0].strip(), f"{purpose}:fingerprint")
 
     @property
     def key_id(self) -> str:
@@ -40,6 +43,10 @@ class Vault:
         """Encrypt a value for its place."""
         nonce = secrets.token_bytes(_NONCE)
         return self._id + nonce + self._keys[self._id].encrypt(nonce, value, context.encode())
+
+    def fingerprint(self, context: str, value: bytes) -> str:
+        """Equal for equal values of one context; without the master secret it tells nothing else of them."""
+        return hmac.digest(self._marking, context.encode() + b"\0" + value, "sha256").hex()[:_MARK]
 
     def open(self, context: str, sealed: bytes) -> bytes:
         """The value. Raises Sealed."""

@@ -38,11 +38,13 @@ from drivers.wire import (
     RunId,
     ServerFrame,
     Stop,
+    TakeSecrets,
     Welcome,
 )
 from orchestrator.config import Config
 from orchestrator.live.hub import Hub, PreviewEvent
 from orchestrator.live.logs import Logs
+from orchestrator.live.machine_secrets import MachineSecrets
 from orchestrator.live.realtime import Realtime
 from orchestrator.runs.compatibility import hashes_of, is_sha256
 from orchestrator.runs.object_info import unpacked
@@ -166,12 +168,19 @@ class Fleet:
     """Every link of this process. `changed` is called when a machine may be able to take more or other runs."""
 
     def __init__(
-        self, db: Database, classic: Classic, hub: Hub, config: Config, changed: Callable[[bool], None]
+        self,
+        db: Database,
+        classic: Classic,
+        hub: Hub,
+        config: Config,
+        secrets: MachineSecrets,
+        changed: Callable[[bool], None],
     ) -> None:
         self._db = db
         self._classic = classic
         self._hub = hub
         self._config = config
+        self._secrets = secrets
         self._changed = changed
         self._links: dict[MachineId, Link] = {}
         self._holders: dict[AttemptId, Link] = {}
@@ -241,9 +250,12 @@ class Fleet:
         if replaced is not None:
             self._drop(replaced)
         await self._reconcile_hello(link, set(hello.attempts))
+        secrets = await self._secrets.of(organisation_id, machine.id) if machine.secrets_revision else None
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s, logs=True))
+        if secrets is not None:
+            link.send(TakeSecrets(secrets))  # before any job
         await self._ask_what_it_declares(link, hello.inventory)
         link.send(Drain(not machine.takes_runs))  # either way: it may have changed while the agent was away
         log.info("machine connected", machine=machine.name, slots=hello.slots, holds=len(link.held))
@@ -437,7 +449,12 @@ class Fleet:
             if row is None:
                 self._drop(link)
             elif row != link.machine:
-                if row.takes_runs != link.machine.takes_runs:
-                    link.send(Drain(not row.takes_runs))
-                link.machine = row
-                self._changed(True)
+                await self._take_over(link, row)
+
+    async def _take_over(self, link: Link, row: store.LiveMachine) -> None:
+        if row.secrets_revision != link.machine.secrets_revision:
+            link.send(TakeSecrets(await self._secrets.of(link.organisation_id, row.id)))
+        if row.takes_runs != link.machine.takes_runs:
+            link.send(Drain(not row.takes_runs))
+        link.machine = row
+        self._changed(True)

@@ -39,6 +39,7 @@ class LiveMachine(Struct, frozen=True):
     state: str
     labels: dict[str, str]
     policy: dict[str, Any] = {}
+    secrets_revision: int = 0
 
     @property
     def takes_runs(self) -> bool:
@@ -67,13 +68,13 @@ async def beat(db: Database, used: dict[MachineId, int], lease_s: float, *, conn
 async def live(db: Database, machine_ids: list[MachineId]) -> dict[MachineId, LiveMachine]:
     """Name, state and labels of machines that are not deleted."""
     rows = await db.fetch(
-        "select id, name, state, labels, policy from machines where id = any($1::uuid[]) and deleted_at is null",
+        """
+        select id::text, name, state, labels, policy, secrets_revision from machines
+        where id = any($1::uuid[]) and deleted_at is null
+        """,
         machine_ids,
     )
-    found = [
-        LiveMachine(MachineId(str(row["id"])), row["name"], row["state"], row["labels"], row["policy"]) for row in rows
-    ]
-    return {machine.id: machine for machine in found}
+    return {MachineId(row["id"]): LiveMachine(**dict(row)) for row in rows}
 
 
 def _open(row: Record) -> OpenAttempt:

@@ -173,6 +173,7 @@ async def delete(db: Database, organisation_id: str, machine_id: UUID, *, force:
             machine_id,
         )
         await connection.execute("delete from enrol_tokens where machine_id = $1", machine_id)
+        await connection.execute("delete from machine_secrets where machine_id = $1", machine_id)
         await connection.execute(
             "update machine_beats set lease_until = least(lease_until, now()), connected = false where machine_id = $1",
             machine_id,

@@ -53,8 +53,24 @@ class Quarantine(Request):
 
 MachineEventKind = Literal[
     "registered", "enrolled", "connected", "disconnected", "drained", "undrained", "quarantined", "released",
-    "changed", "inventory_changed", "deleted",
+    "changed", "inventory_changed", "deleted", "secrets_changed",
 ]  # fmt: skip
+
+
+class MachineSecretSet(Request):
+    """Body of PUT /machines/{id}/secrets/{name}. A shorter value could not be hidden in what runs write."""
+
+    value: Annotated[str, Meta(min_length=8, max_length=16384)]
+
+
+class MachineSecret(Struct):
+    """A machine's secret without its value, which is never shown. Equal fingerprints: equal values."""
+
+    name: str
+    fingerprint: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
 
 
 class MachineLogPart(Struct):
