@@ -34,6 +34,7 @@ from orchestrator.api import (
     health,
     keys,
     machine_care,
+    machine_secrets,
     machines,
     members,
     organisation,
@@ -60,6 +61,7 @@ from orchestrator.limits import Limits
 from orchestrator.live.abilities import Abilities
 from orchestrator.live.fleet import Fleet
 from orchestrator.live.hub import Hub
+from orchestrator.live.machine_secrets import MachineSecrets
 from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.live.secret_values import SecretValues
@@ -84,6 +86,7 @@ MODULES: Final = (
     audit,
     machines,
     machine_care,
+    machine_secrets,
     workflows,
     versions,
     deployments,
@@ -198,10 +201,12 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
 
 
 def _loops(services: Services) -> list[Loop]:
+    machine_secrets_of = MachineSecrets(services.db, services.vault)
     return [
         Loop("api key use", services.auth.flush, Bell(), poll_s=15.0),
         Loop("full rate buckets", partial(rate_buckets.sweep, services.db), Bell(), poll_s=60.0),
         Loop("secrets of an older master key", SecretValues(services.db, services.vault).reseal, Bell(), poll_s=300.0),
+        Loop("machines' secrets of an older key", machine_secrets_of.reseal, Bell(), poll_s=300.0),
         Loop("old idempotency keys", partial(idempotency.sweep, services.db), Bell(), poll_s=60.0),
     ]
 
