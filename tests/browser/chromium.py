@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page
 from tests.browser.system import ROOT, Fleet
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
+OF_A_PAGE_THAT_IS_LEFT = ("htmx:afterRequest", "htmx:sendError", "htmx:sendAbort")
 
 
 class Watched(Struct):
@@ -46,5 +47,5 @@ def shoot(page: Page, name: str) -> None:
 
 
 def _complains(message: ConsoleMessage) -> bool:
-    """htmx says these two of a request that is cut off because the page is left; an error answer is told otherwise."""
-    return message.type == "error" and not message.text.startswith(("htmx:afterRequest", "htmx:sendError"))
+    """htmx says these of a request that is cut off because the page is left; an error answer is told otherwise."""
+    return message.type == "error" and not message.text.startswith(OF_A_PAGE_THAT_IS_LEFT)

@@ -18,7 +18,7 @@ from drivers.classic import Classic
 from drivers.wire import Assign, AttemptId, Drain, Job, MachineId, ServerFrame, Stop
 from tests.drivers.conformance import DriverConformance, a_job
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 PLACES = 50
 
 

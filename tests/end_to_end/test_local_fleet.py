@@ -37,7 +37,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def until(condition: Callable[[], Any], patience_s: float = 60) -> Any:
+def until(condition: Callable[[], Any], patience_s: float = 180) -> Any:
     """The condition's value once it has one, up to a deadline."""
     deadline = time.monotonic() + patience_s
     while not (value := condition()):

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from drivers.wire import AskObjectInfo, Hello, Inventory, ObjectInfo, ServerFrame
 from machine_agent.object_info import Packed, pack
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class FakeAgent:

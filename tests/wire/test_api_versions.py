@@ -15,7 +15,7 @@ from tests.wire.strangers import stranger_of
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HASH, OTHER = "a" * 64, "b" * 64
 
 

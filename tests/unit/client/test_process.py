@@ -34,7 +34,7 @@ def child(script: str, folder: Path) -> Child:
     )
 
 
-async def until(condition: Callable[[], object], patience_s: float = 15) -> None:
+async def until(condition: Callable[[], object], patience_s: float = 60) -> None:
     """Waits for a condition, up to a deadline."""
     deadline = time.monotonic() + patience_s
     while not condition():
