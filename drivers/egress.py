@@ -278,19 +278,45 @@ def guarded_session(
 
 
 async def post(
-    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], *, allow_private: bool
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    *,
+    allow_private: bool,
+    limit: int = ANSWER_LIMIT,
 ) -> Answer:
-    """POST body to url through a guarded session, following no redirect; reads at most ANSWER_LIMIT of the answer.
+    """POST body to url through a guarded session, following no redirect; reads at most `limit` of the answer.
 
     A status that arrived is an answer even when its text is cut off. Raises Refused or Undelivered.
     """
+    return await _asked(session, "POST", url, body, headers, allow_private=allow_private, limit=limit)
+
+
+async def ask(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], *, allow_private: bool, limit: int
+) -> Answer:
+    """GET a short text through a guarded session, as `post` does: what the headers carry goes to no other address."""
+    return await _asked(session, "GET", url, None, headers, allow_private=allow_private, limit=limit)
+
+
+async def _asked(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    *,
+    allow_private: bool,
+    limit: int,
+) -> Answer:
     check_url(url, allow_private=allow_private)
     started = time.monotonic()
     try:
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False, auto_decompress=False
+        async with session.request(
+            method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False
         ) as response:
-            text = await _beginning(response)
+            text = await _beginning(response, limit)
             duration_ms = int((time.monotonic() - started) * 1000)
             return Answer(response.status, text, response.headers.get("Retry-After"), duration_ms)
     except TimeoutError as error:
@@ -343,12 +369,12 @@ def complaint(answer: Answer) -> str | None:
     return f"answered {answer.code}: {said[:200]}" if said else f"answered {answer.code}"
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """The first ANSWER_LIMIT bytes that could be read; what is left closes the connection."""
+async def _beginning(response: aiohttp.ClientResponse, limit: int) -> str:
+    """The first `limit` bytes that could be read; what is left closes the connection."""
     read = bytearray()
     try:
-        while len(read) < ANSWER_LIMIT:
-            chunk = await response.content.read(ANSWER_LIMIT - len(read))
+        while len(read) < limit:
+            chunk = await response.content.read(limit - len(read))
             if not chunk:
                 break
             read += chunk

@@ -65,6 +65,7 @@ from orchestrator.live.machine_secrets import MachineSecrets
 from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.live.secret_values import SecretValues
+from orchestrator.live.sign_on import SignOn
 from orchestrator.loops.runner import Bell, Loop, run_for_ever
 from orchestrator.store import idempotency
 from orchestrator.store import limits as rate_buckets
@@ -123,6 +124,7 @@ class Services(Struct):
     parts: Parts
     plugin: PluginReports
     vault: Vault
+    sign_on: SignOn
     on_machine_changed: Callable[[str], None]
 
 
@@ -180,11 +182,12 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
     limits.start()
     stack.push_async_callback(limits.stop)
     parts = Parts(config, db, files, running.queue, running.ledger, MachineCredentials(db), Abilities(db), plugin)
+    auth = Authenticator(config, secret, db, limits)
     services = Services(
         config=config,
         secret=secret,
         db=db,
-        auth=Authenticator(config, secret, db, limits),
+        auth=auth,
         files=files,
         hub=running.hub,
         queue=running.queue,
@@ -193,6 +196,7 @@ async def _start(app: Litestar, config: Config, up_file: Path, stack: AsyncExitS
         parts=parts,
         plugin=plugin,
         vault=Vault(secret, "vault"),
+        sign_on=SignOn(config, secret, db, auth),
         on_machine_changed=lambda _machine_id: running.machine_changed(),
     )
     for loop in [*running.loops, *_loops(services)]:

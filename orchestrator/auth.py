@@ -142,12 +142,12 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def fits(self, password: str, stored: str | None) -> bool:
-        """Whether the password is right; None (no such user) takes the same time."""
+        """Whether the password is right; None (no such user) and "" (a user without one) take the same time."""
         if self._decoy is None:
             self._decoy = await self.hash("nobody has this password")
         async with self._room:
             right = await asyncio.to_thread(self._verify, stored or self._decoy, password)
-        return right and stored is not None
+        return right and bool(stored)
 
     def _verify(self, stored: str, password: str) -> bool:
         try:
@@ -263,9 +263,13 @@ class Authenticator:
         if account is None or not right:
             raise Unauthorized("the address or the password is wrong", code="bad_login")
         await self.limits.logins.fill(bucket)
+        return await self.open(account, user_agent)
+
+    async def open(self, account: users.Account, user_agent: str, **how: str) -> Tokens:
+        """Open a login of somebody who has shown who they are. how: what the audit log says of it besides."""
         refresh = token("cfr")
         expires_at = datetime.now(UTC) + timedelta(seconds=self._config.refresh_token_s)
-        session_id = await users.open_session(self._db, account, digest(refresh), expires_at, user_agent)
+        session_id = await users.open_session(self._db, account, digest(refresh), expires_at, user_agent, **how)
         return self._tokens(session_id, account.user_id, account.organisation_id, refresh)
 
     async def _limit(self, bucket: str, address: str) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -55,6 +56,14 @@ class Config(Struct, frozen=True, kw_only=True):
     cors_origins: str = ""  # origins, comma-separated, whose pages may use the API with a bearer credential
     comfyui_host: str | None = None  # a host name on which the ComfyUI facade stands alone, at the root
     insecure_cookies: bool = False  # session cookies without Secure; implied for http://127.0.0.1 and localhost
+    oidc_issuer: str | None = None  # log in by this OpenID provider as well; None: by password only
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""  # empty: a public client, which has PKCE alone
+    oidc_domains: str = ""  # e-mail domains, comma-separated, whose people may log in and join; empty: members only
+    oidc_organisation: str = "default"  # slug of the organisation that they join
+    oidc_role: Literal["admin", "developer", "viewer", "playground"] = "viewer"  # what they are there
+    oidc_label: str = "Log in with single sign-on"  # of the button
+    oidc_private: bool = False  # may the provider lie at a private address, or speak plain HTTP (tests, LAN)
     log_level: str = "info"
     log_json: bool = True
 

@@ -1,22 +1,24 @@
-"""The dashboard's door: log in, log out, and the quiet renewal of a login whose cookie has run out.
+"""The dashboard's door: log in by password or by a provider, log out, and the quiet renewal of a login that ran out.
 
 Two cookies, both HttpOnly and SameSite=Lax: `cf_session` goes with every request; `cf_refresh` only to RENEW, where it
-is traded for a new pair. It knows no page and no SQL.
+is traded for a new pair. A third lives while somebody is away at the provider. It knows no page and no SQL.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from litestar import Request, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, State
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 from litestar.response import Redirect, Template
 
 from orchestrator.auth import (
     COOKIE,
+    LIMITED,
     PUBLIC,
     SESSION_COOKIE_S,
     Authenticator,
@@ -26,7 +28,9 @@ from orchestrator.auth import (
 )
 from orchestrator.config import Config
 from orchestrator.dashboard.desk import local_path, page
-from orchestrator.errors import Forbidden, TooMany, Unauthorized
+from orchestrator.errors import ApiProblem, Forbidden, NotFound, TooMany, Unauthorized
+from orchestrator.live import sign_on as signing_on
+from orchestrator.live.sign_on import Arrival, SignOn
 from orchestrator.wire import Tokens
 
 REFRESH_COOKIE: Final = "cf_refresh"
@@ -49,7 +53,13 @@ def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRo
 @get("/login", opt=PUBLIC, include_in_schema=False)
 async def login_page(config: Config, next_page: str = "/", email: str = "") -> Template:
     """The form."""
-    return page(config, "login", next=local_path(next_page), email=email)
+    return _form(config, 200, local_path(next_page), email)
+
+
+def _form(config: Config, status: int, target: str, email: str = "", error: str = "") -> Template:
+    button = config.oidc_label if signing_on.is_on(config) else ""
+    away = f"/login/oidc?next_page={quote(target, safe='')}"
+    return page(config, "login", status, next=target, email=email, error=error, button=button, away=away)
 
 
 @post("/login", opt=PUBLIC, guards=[same_origin], status_code=200, include_in_schema=False)
@@ -62,11 +72,50 @@ async def login(request: AnyRequest, config: Config, auth: Authenticator) -> Res
     try:
         tokens = await auth.login(email, password, None, address_of(request.scope), agent)
     except Unauthorized:
-        return page(config, "login", 401, next=target, email=email, error=WRONG)
+        return _form(config, 401, target, email, WRONG)
     except TooMany as error:
         wait = f"Too many attempts. Try again in {max(1, round(error.retry_after_s or 1))} s."
-        return page(config, "login", 429, next=target, email=email, error=wait)
+        return _form(config, 429, target, email, wait)
     return Redirect(target, status_code=303, cookies=cookies(config, auth, tokens))
+
+
+@get("/login/oidc", opt=LIMITED, status_code=303, include_in_schema=False)
+async def to_provider(config: Config, sign_on: SignOn, next_page: str = "/") -> Response[Any]:
+    """Send the browser to the OpenID provider."""
+    if not signing_on.is_on(config):
+        raise NotFound("Single sign-on is not set up here.")
+    target = local_path(next_page)
+    try:
+        departure = await sign_on.depart(target)
+    except ApiProblem as problem:
+        return _form(config, problem.status, target, error=problem.detail)
+    cookie = _cookie(config, signing_on.COOKIE, departure.cookie, signing_on.CALLBACK, signing_on.FLOW_S)
+    return Redirect(departure.url, status_code=303, cookies=[cookie])
+
+
+@get(signing_on.CALLBACK, opt=LIMITED, status_code=303, include_in_schema=False)
+async def from_provider(
+    request: AnyRequest,
+    config: Config,
+    auth: Authenticator,
+    sign_on: SignOn,
+    code: str = "",
+    returned: Annotated[str, QueryParameter(name="state")] = "",
+    error: str = "",
+    iss: str = "",
+) -> Response[Any]:
+    """The browser comes back: open a login and set its cookies, or show the form with the reason."""
+    if not signing_on.is_on(config):
+        raise NotFound("Single sign-on is not set up here.")
+    held, agent = request.cookies.get(signing_on.COOKIE, ""), request.headers.get("user-agent", "")[:500]
+    used = _cookie(config, signing_on.COOKIE, "", signing_on.CALLBACK, 0)
+    try:
+        tokens, target = await sign_on.arrive(Arrival(code, returned, error, iss), held, agent)
+    except ApiProblem as problem:
+        form = _form(config, problem.status, "/", error=problem.detail)
+        form.cookies.append(used)
+        return form
+    return Redirect(target, status_code=303, cookies=[*cookies(config, auth, tokens), used])
 
 
 def cookies(config: Config, auth: Authenticator, tokens: Tokens) -> list[Cookie]:
@@ -140,4 +189,4 @@ def renewal(target: str) -> str:
     return f"{RENEW}/renew?next_page={quote(target, safe='')}"
 
 
-handlers: Final = [login_page, login, logout, renew_and_return, renew]
+handlers: Final = [login_page, login, to_provider, from_provider, logout, renew_and_return, renew]

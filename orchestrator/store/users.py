@@ -72,7 +72,7 @@ async def account(db: Database, email: str, organisation: str | None) -> Account
 
 
 async def open_session(
-    db: Database, account: Account, refresh_hash: bytes, expires_at: datetime, user_agent: str
+    db: Database, account: Account, refresh_hash: bytes, expires_at: datetime, user_agent: str, **how: str
 ) -> str:
     """Start a login; returns the session's id."""
     session_id = uuid7()
@@ -89,7 +89,7 @@ async def open_session(
             "insert into refresh_tokens (token_hash, session_id) values ($1, $2)", refresh_hash, session_id
         )
         actor = f"user:{account.user_id}"
-        await audit.record(connection, account.organisation_id, actor, "session.open", f"session:{session_id}")
+        await audit.record(connection, account.organisation_id, actor, "session.open", f"session:{session_id}", **how)
     return str(session_id)
 
 

@@ -58,6 +58,8 @@ PUBLIC: Final = {
     "HEAD /dashboard/static/{file_path}": "style and scripts",
     "GET /login": "the form",
     "POST /login": "asks for a password",
+    "GET /login/oidc": "leads to the OpenID provider",
+    "GET /login/oidc/callback": "asks for a code of the OpenID provider, once",
     "POST /logout": "ends the login whose cookie it is given",
     "GET /dashboard-session/renew": "asks for a refresh token",
     "POST /dashboard-session/renew": "asks for a refresh token",
