@@ -165,3 +165,10 @@ async def test_lists_go_by_cursor(api):
             break
     assert seen == sorted(seen, reverse=True)
     assert len(seen) == len(set(seen)) >= 6
+
+
+async def test_single_sign_on_is_off_unless_it_is_set_up(nobody):
+    """No button, and no way to a provider or back."""
+    assert "/login/oidc" not in (await nobody.get("/login")).text
+    for path in ("/login/oidc", "/login/oidc/callback?code=x&state=y"):
+        assert (await nobody.get(path)).status_code == 404
