@@ -5,6 +5,7 @@ It knows no wire and no process. A value that was replaced is still taken out: a
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import MutableMapping
@@ -83,6 +84,11 @@ HELD: Final = Secrets()
 
 
 def _parts(value: str) -> set[str]:
-    """A value as it may stand in a line: whole, escaped as in a text's repr, and each of its lines."""
+    """A value as it may stand in a line: whole and by lines, as it is and as Python and JSON write texts."""
     lines = [_CONTROL.sub("", line).strip() for line in value.splitlines()]
-    return {part for part in (value, repr(value)[1:-1], *lines) if len(part) >= SHORTEST}
+    found = {written for text in (value, *lines) for written in _written(text)}
+    return {part for part in found if len(part) >= SHORTEST}
+
+
+def _written(text: str) -> tuple[str, str, str, str]:
+    return text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,11 @@ def test_each_line_of_a_value_is_hidden() -> None:
     """A key of several lines, printed line by line, or as its repr."""
     secrets = _holding(KEY)
     assert [secrets.hide(line) for line in KEY.splitlines()] == [HIDDEN] * 4
-    assert "MIIEvQ" not in secrets.hide(f"the key is {KEY!r}")
+    for line in (f"the key is {KEY!r}", json.dumps({"printed": KEY})):
+        assert "MIIEvQ" not in secrets.hide(line)
+    quoted = 'of "quotes" and ☃\tmore'
+    for line in (repr(quoted), json.dumps(quoted), json.dumps(quoted, ensure_ascii=False)):
+        assert "quotes" not in _holding(quoted).hide(line)
 
 
 def test_a_longer_value_goes_before_one_within_it() -> None:
