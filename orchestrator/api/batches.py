@@ -65,14 +65,20 @@ async def create(
     "/batches",
     operation_id="list_batches",
     summary="List batches",
-    guards=[requires("viewer", "runs:read")],
+    guards=[requires("viewer", "runs:read", bound=True)],
     responses=documented(400, 403),
 )
 async def list_batches(
     principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
 ) -> wire.Page[wire.Batch]:
     """Newest first. Their runs: `GET /runs?batch_id=`."""
-    found = await batches.page(db, principal.organisation_id, before=decode_cursor(cursor), limit=limit + 1)
+    found = await batches.page(
+        db,
+        principal.organisation_id,
+        before=decode_cursor(cursor),
+        limit=limit + 1,
+        deployment_ids=None if principal.deployment_ids is None else sorted(principal.deployment_ids),
+    )
     return page_of(found, limit)
 
 

@@ -130,7 +130,7 @@ def _from_the_start(
 @get(
     operation_id="list_runs",
     summary="List runs",
-    guards=[requires("viewer", "runs:read")],
+    guards=[requires("viewer", "runs:read", bound=True)],
     responses=documented(400, 403),
 )
 async def list_runs(
@@ -151,12 +151,13 @@ async def list_runs(
     favourite: bool | None = None,
     tag: Tagged = None,
 ) -> wire.Page[wire.Run]:
-    """Newest first; what is given narrows it."""
+    """Newest first; what is given narrows it. A key that is bound to deployments finds their runs only."""
     filters = run_pages.Filters(
         status=list(status) if status else None,
         workflow_id=_text(workflow_id),
         version_id=_text(version_id),
         deployment_id=_text(deployment_id),
+        deployment_ids=None if principal.deployment_ids is None else sorted(principal.deployment_ids),
         machine_id=_text(machine_id),
         batch_id=_text(batch_id),
         retry_of=_text(retry_of),

@@ -36,8 +36,9 @@ async def page(
     limit: int = 1,
     only: UUID | None = None,
     made_by: str | None = None,
+    deployment_ids: list[str] | None = None,
 ) -> list[Batch]:
-    """Batches, newest first, with their counts. only: that one; made_by: those of this user."""
+    """Batches, newest first, with their counts. only: that one; made_by: of this user; deployment_ids: of these."""
     rows = await db.fetch(
         """
         select b.id, b.total, b.created_at, c.counts, coalesce(c.ended, 0) as ended,
@@ -50,6 +51,8 @@ async def page(
         ) c on true
         where b.organisation_id = $1 and ($2::uuid is null or b.id < $2) and ($4::uuid is null or b.id = $4)
               and ($5::uuid is null or b.created_by = $5)
+              and ($6::uuid[] is null
+                   or exists (select from runs r where r.batch_id = b.id and r.deployment_id = any($6::uuid[])))
         order by b.id desc limit $3
         """,
         organisation_id,
@@ -57,6 +60,7 @@ async def page(
         limit,
         only,
         made_by,
+        deployment_ids,
     )
     return [_batch(row) for row in rows]
 

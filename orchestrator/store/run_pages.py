@@ -23,6 +23,7 @@ class Filters(Struct, frozen=True, kw_only=True):
     workflow_id: str | None = None
     version_id: str | None = None
     deployment_id: str | None = None
+    deployment_ids: list[str] | None = None
     machine_id: str | None = None
     batch_id: str | None = None
     retry_of: str | None = None
@@ -38,6 +39,7 @@ _CONDITIONS: Final[dict[str, str]] = {
     "workflow_id": "r.workflow_id = $",
     "version_id": "r.version_id = $",
     "deployment_id": "r.deployment_id = $",
+    "deployment_ids": "r.deployment_id = any($::uuid[])",
     "machine_id": "r.machine_id = $",
     "batch_id": "r.batch_id = $",
     "retry_of": "r.retry_of = $",

@@ -1,4 +1,4 @@
-"""People whom an OpenID provider names, in a real database: who comes in where only members may, or where nobody joins."""
+"""People whom an OpenID provider names, in a real database: who comes in where only members may, or nobody joins."""
 
 from __future__ import annotations
 

@@ -102,8 +102,42 @@ async def test_a_bound_key_sees_its_deployments_runs_only(api, orchestrator, dep
             await client.get("/machines"),
             await client.post("/api-keys", json={"name": "free"}),
         ]
+        listed = (await client.get("/runs", params={"limit": 100})).json()["items"]
+        narrowed = (await client.get("/runs", params={"deployment_id": other})).json()["items"]
+    assert [one["id"] for one in listed] == [run.json()["id"]]
+    assert narrowed == []
     assert [answer.status_code for answer in hidden] == [404] * len(hidden)
     assert [(answer.status_code, answer.json()["code"]) for answer in closed] == [(403, "key_bound")] * len(closed)
+
+
+async def test_a_bound_key_pages_through_its_own_runs_and_batches(api, orchestrator, deployments):
+    """Each page is full, though the other deployment's runs lie between; a batch of the other is not listed."""
+    mine, other = deployments
+    made = await _key(api, role="viewer", deployment_ids=[mine])
+    started = []
+    for _ in range(3):
+        for deployment in (mine, other):
+            body = {"deployment_id": deployment, "inputs": {"colour": 1}}
+            started.append((deployment, (await api.post("/api/v1/runs", json=body)).json()["id"]))
+    batches = [
+        (await api.post("/api/v1/runs/batch", json={"deployment_id": one, "inputs": [{"colour": 1}]})).json()["id"]
+        for one in deployments
+    ]
+    async with _with(orchestrator, made["key"]) as client:
+        seen, query = [], {"limit": 2}
+        while True:
+            page = (await client.get("/runs", params=query)).json()
+            seen += [one["id"] for one in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            assert len(page["items"]) == 2
+            query["cursor"] = page["next_cursor"]
+        shown = [one["id"] for one in (await client.get("/runs/batches", params={"limit": 100})).json()["items"]]
+    ours = [run for deployment, run in started if deployment == mine]
+    assert set(ours) < set(seen)
+    assert not {run for deployment, run in started if deployment == other} & set(seen)
+    assert batches[0] in shown
+    assert batches[1] not in shown
 
 
 async def test_a_key_is_bound_to_deployments_that_are_there(api):
