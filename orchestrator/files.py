@@ -31,7 +31,7 @@ from obstore.store import S3Store
 from drivers.wire import JobFile
 from orchestrator.config import Config
 from orchestrator.credentials import derive
-from orchestrator.errors import Forbidden, Gone, Invalid, TooLarge, Unavailable
+from orchestrator.errors import Forbidden, Gone, Invalid, NotFound, TooLarge, Unavailable
 from orchestrator.store import files as rows
 from orchestrator.store.db import Database
 from orchestrator.store.files import FileRow
@@ -71,6 +71,9 @@ class Storage(Protocol):
     def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
         """A URL of the storage itself that reaches the content for so long; None when clients come through us."""
 
+    async def read(self, key: str) -> bytes | None:
+        """The content in memory, for whoever knows that it is small; None: there is none."""
+
     async def remove(self, key: str) -> None:
         """Delete content; none is no error."""
 
@@ -99,6 +102,13 @@ class LocalStorage:
     def signed(self, verb: Verb, key: str, life_s: int) -> str | None:
         """None: clients come through us."""
         return None
+
+    async def read(self, key: str) -> bytes | None:
+        """In a thread."""
+        try:
+            return await asyncio.to_thread((self._folder / key).read_bytes)
+        except FileNotFoundError:
+            return None
 
     async def remove(self, key: str) -> None:
         """Unlink."""
@@ -165,6 +175,15 @@ class S3Storage:
         """A pre-signed URL."""
         url: str = obstore.sign(self._store, verb, self._prefix + key, timedelta(seconds=life_s))
         return url
+
+    async def read(self, key: str) -> bytes | None:
+        """GET."""
+        try:
+            return bytes(await (await obstore.get_async(self._store, self._prefix + key)).bytes_async())
+        except (NotFoundError, FileNotFoundError):
+            return None
+        except BaseError as error:
+            raise _storage_away(error) from error
 
     async def remove(self, key: str) -> None:
         """DELETE."""
@@ -301,6 +320,15 @@ class Files:
     async def forget_content(self, organisation_id: str, sha256: bytes) -> None:
         """Remove bytes that no file has."""
         await self.storage.remove(key_of(organisation_id, sha256))
+
+    async def read(self, file: FileRow, limit: int) -> bytes:
+        """A stored file's bytes, in memory. Raises TooLarge, and NotFound where the bytes are gone."""
+        if file.size > limit:
+            raise TooLarge(f"{file.name} is larger than {limit} bytes")
+        data = await self.storage.read(key_of(file.organisation_id, file.sha256))
+        if data is None:
+            raise NotFound(f"the bytes of {file.name} are gone", code="file_not_found")
+        return data
 
     def path(self, file: FileRow) -> Path | None:
         """The content as a file of this machine, if it is one."""

@@ -15,14 +15,12 @@ from litestar import HttpMethod, Request, Response, Router, delete, get, post, p
 from litestar.datastructures import State
 from litestar.params import Parameter
 from litestar.response import Stream
-from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
 from orchestrator.api.params import NO_NUL, Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import PUBLIC, Principal, requires
 from orchestrator.errors import (
-    ApiProblem,
     BadRequest,
     Conflict,
     FieldError,
@@ -36,6 +34,7 @@ from orchestrator.errors import (
 from orchestrator.files import BLOCK, Draft, Files, clean_content_type, clean_name
 from orchestrator.live.parts import Parts
 from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.runs.ranges import Part, wanted_part
 from orchestrator.store import file_lists
 from orchestrator.store import files as store
 from orchestrator.store.db import Database
@@ -44,16 +43,9 @@ from orchestrator.wire import File, Page
 
 SHOWN_IN_PLACE: Final = re.compile(r"(image/(?!svg)[a-z0-9.+-]+|video/[a-z0-9.+-]+|audio/[a-z0-9.+-]+|text/plain)")
 OVERHEAD: Final = 64 * 1024
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 Expires = Annotated[int, Parameter(ge=0, le=2**53, description="From the signed URL.")]
 Signature = Annotated[str, Parameter(max_length=100, description="From the signed URL.")]
-
-
-class RangeNotSatisfiable(ApiProblem):
-    """The range lies outside the file."""
-
-    status, title, code = 416, "Range not satisfiable", "range_not_satisfiable"
 
 
 # Upload
@@ -234,29 +226,6 @@ async def put_granted(
 
 
 # Download
-
-
-class Part(Struct, frozen=True):
-    """What of a file is asked for: bytes from start to before end."""
-
-    start: int
-    end: int
-    partial: bool
-
-
-def wanted_part(header: str | None, size: int) -> Part:
-    """A Range header's single range. Raises RangeNotSatisfiable; anything but one range of bytes means the whole."""
-    match = _RANGE.fullmatch((header or "").strip())
-    if match is None or match.group(0) == "bytes=-":
-        return Part(0, size, partial=False)
-    first, last = match.groups()
-    if not first:
-        start, end = max(0, size - int(last)), size
-    else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-    if start >= end or start >= size:
-        raise RangeNotSatisfiable(f"the file has {size} bytes")
-    return Part(start, end, partial=True)
 
 
 @get(

@@ -6,8 +6,10 @@ like any other. It knows no words of any dialect.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.auth import Principal
@@ -21,13 +23,14 @@ from orchestrator.store.graphs import Dialect
 from orchestrator.store.idempotency import Once
 from orchestrator.store.ids import new_id
 from orchestrator.store.workflows import Author, NewVersion
+from orchestrator.vault import Vault
 from orchestrator.wire import VersionCreate
 
 
 class Sending(Struct, frozen=True, kw_only=True):
     """A graph somebody sends. A file in it stands as `{"file_id": id}` where a file's name would be.
 
-    run_id: the id that the run shall have; None: a new one.
+    run_id: the id that the run shall have; None: a new one. sealed: keys of other services (with_keys).
     """
 
     graph: dict[str, Any]
@@ -40,6 +43,26 @@ class Sending(Struct, frozen=True, kw_only=True):
     priority: int = 0
     webhook_url: str | None = None
     webhook_shape: str | None = None
+    sealed: bytes | None = None
+
+
+def with_keys(sending: Sending, vault: Vault, organisation_id: str, keys: Mapping[str, Any]) -> Sending:
+    """The same with keys of other services that its nodes need, encrypted until the run is sent to a machine."""
+    if not keys:
+        return sending
+    run_id = sending.run_id or new_id()
+    sealed = vault.seal(_context(organisation_id, run_id), msgspec.json.encode(keys))
+    return msgspec.structs.replace(sending, run_id=run_id, sealed=sealed)
+
+
+def opened(vault: Vault, organisation_id: str, run_id: str, sealed: bytes) -> dict[str, Any]:
+    """The keys that went along with a run's graph. Raises vault.Sealed."""
+    found: dict[str, Any] = msgspec.json.decode(vault.open(_context(organisation_id, run_id), sealed))
+    return found
+
+
+def _context(organisation_id: str, run_id: str) -> str:
+    return f"sent keys:{organisation_id}:{run_id}"
 
 
 class Begun(Struct, frozen=True):
@@ -64,6 +87,7 @@ async def send(parts: Parts, principal: Principal, sending: Sending) -> Begun:
         client_id=sending.client_id,
         labels=sending.labels,
         extra=sending.extra,
+        sealed=sending.sealed,
     )
     order = Order(
         id=sent.run_id,

@@ -8,7 +8,7 @@ comes first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -18,6 +18,7 @@ from drivers.classic import Classic
 from drivers.wire import AttemptId, Failure, Job, JobFile, LeaseToken
 from orchestrator.config import Config
 from orchestrator.live.fleet import Fleet
+from orchestrator.live.graphs import opened
 from orchestrator.live.quotas import QuotaBook
 from orchestrator.runs import inputs, shapes
 from orchestrator.runs.schedule import Demand, Placement, Plan, Waiting, choose
@@ -25,6 +26,7 @@ from orchestrator.runs.state import Lost, Placed, RunState, Step
 from orchestrator.store import graphs, ids, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
+from orchestrator.vault import Sealed, Vault
 
 log = structlog.get_logger("dispatch")
 
@@ -54,6 +56,7 @@ class Dispatch:
         job_files: JobFiles,
         config: Config,
         quotas: QuotaBook,
+        vault: Vault,
     ) -> None:
         self._db = db
         self._ledger = ledger
@@ -62,6 +65,7 @@ class Dispatch:
         self._job_files = job_files
         self._config = config
         self._quotas = quotas
+        self._vault = vault
         self._versions: dict[str, runs.VersionFacts] = {}
         self._unfit: set[int] = set()
 
@@ -155,6 +159,10 @@ class Dispatch:
             await self._classic.submit(attempt.placement.machine_id, job)
         except KeyError as error:
             await self._give_up(attempt, Failure("input_unavailable", f"the file {error} is gone"))
+        except Sealed as error:
+            await self._give_up(
+                attempt, Failure("input_unavailable", f"the keys that go along cannot be read: {error}")
+            )
         except DriverError as error:
             await self._give_up(attempt, Failure("rejected", str(error)))
 
@@ -164,6 +172,8 @@ class Dispatch:
         wanted = inputs.file_ids(head.inputs)
         files = await self._job_files(head.organisation_id, wanted) if wanted else {}
         graph, needed = inputs.lay(facts.api_graph, head.inputs, files)
+        along = await self._along(head, facts)
+        keys = None if along.sealed is None else opened(self._vault, head.organisation_id, head.id, along.sealed)
         return Job(
             run_id=head.id,
             attempt_id=attempt.attempt_id,
@@ -172,15 +182,16 @@ class Dispatch:
             workflow=graph,
             timeout_s=min(head.timeout_s, self._fleet.longest_run_s(attempt.placement.machine_id) or head.timeout_s),
             files=needed,
-            ui_graph=facts.ui_graph or await self._sent_graph(head, facts),
+            ui_graph=facts.ui_graph or along.ui_graph,
             realtime=self._fleet.realtime.is_open(head.id),
+            extra=keys or {},
         )
 
-    async def _sent_graph(self, head: runs.Head, facts: runs.VersionFacts) -> Any:
-        """The editor's graph that went along with a graph that was sent whole."""
+    async def _along(self, head: runs.Head, facts: runs.VersionFacts) -> graphs.Along:
+        """What went along with a graph that was sent whole."""
         if not shapes.is_shape(facts.api_graph):
-            return None
-        return await graphs.ui_graph(self._db, head.organisation_id, head.id)
+            return graphs.Along()
+        return await graphs.along(self._db, head.organisation_id, head.id)
 
     async def _give_up(self, attempt: _Attempt, failure: Failure) -> None:
         log.warning("job not sent", run=attempt.head.id, reason=failure.message)

@@ -1,4 +1,5 @@
-"""The loop that forgets: runs past their retention, and the bytes that no file has any more.
+"""The loop that forgets: runs past their retention, assets past their time, keys that went along with runs that ended,
+and the bytes that no file has any more.
 
 Every replica may run it at once: rows are taken under locks that the others skip.
 """
@@ -13,13 +14,14 @@ import structlog
 
 from orchestrator.config import Config
 from orchestrator.files import Files
-from orchestrator.store import file_lists, retention
+from orchestrator.store import assets, file_lists, graphs, retention
 from orchestrator.store.db import Database
 
 log = structlog.get_logger("retain")
 
 RUNS: Final = 200
 CONTENTS: Final = 200
+ASSETS: Final = 200
 GRACE_S: Final = 3600.0
 """How long bytes outlive their last file: longer than anybody takes between storing bytes and noting their file."""
 DAY_S: Final = 86400
@@ -36,7 +38,8 @@ class Retain:
 
     async def tick(self) -> bool:
         """One turn; True when there is more to do."""
-        return await self._drop_runs() | await self._drop_contents()
+        await graphs.drop_keys(self._db)
+        return await self._drop_runs() | await self._drop_assets() | await self._drop_contents()
 
     async def _drop_runs(self) -> bool:
         if self._days <= 0:
@@ -45,6 +48,12 @@ class Retain:
         if dropped:
             log.info("old runs deleted", runs=dropped)
         return dropped == RUNS
+
+    async def _drop_assets(self) -> bool:
+        dropped = await assets.drop_expired(self._db, ASSETS)
+        if dropped:
+            log.info("expired assets deleted", assets=dropped)
+        return dropped == ASSETS
 
     async def _drop_contents(self) -> bool:
         contents = await file_lists.begin_removing(self._db, self._grace_s, CONTENTS)

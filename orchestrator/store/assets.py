@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from asyncpg import ForeignKeyViolationError, Record
@@ -154,14 +154,64 @@ async def delete(db: Database, organisation_id: str, asset_id: str) -> bool:
     return True
 
 
-async def hashes(db: Database, organisation_id: str, sha256s: list[bytes]) -> dict[bytes, bytes]:
-    """The blake3 hashes that are known, by sha256."""
-    rows: list[Record] = await db.fetch(
-        "select sha256, blake3 from content_hashes where organisation_id = $1 and sha256 = any($2::bytea[])",
-        organisation_id,
-        sha256s,
-    )
-    return {row["sha256"]: row["blake3"] for row in rows}
+async def drop_expired(db: Database, limit: int) -> int:
+    """Forget assets whose time is over, but for those that a run made or yet needs; returns how many."""
+    async with db.transaction() as connection:
+        due = await connection.fetch(
+            """
+            select a.file_id from assets a join files f on f.id = a.file_id
+            where a.expires_at < now()
+              and not exists (select from outputs o where o.file_id = a.file_id)
+              and not exists (select from run_files n join runs r on r.id = n.run_id
+                              where n.file_id = a.file_id and r.ended_at is null)
+            order by a.expires_at limit $1 for update of a, f skip locked
+            """,
+            limit,
+        )
+        await connection.execute("delete from files where id = any($1::uuid[])", [row["file_id"] for row in due])
+    return len(due)
+
+
+class MadeRow(Struct, frozen=True):
+    """What a run made: a file, or (file_id None) a value."""
+
+    id: str
+    run_id: str
+    node_id: str
+    kind: str
+    created_at: datetime
+    file_id: str | None
+    name: str | None
+    content_type: str | None
+    size: int | None
+    blake3: bytes | None
+    data: Any
+
+
+_MADE: Final[LiteralString] = """
+    select o.id, o.run_id, o.node_id, o.kind, o.created_at, o.file_id, f.name, f.content_type, f.size, h.blake3, o.data
+    from outputs o left join files f on f.id = o.file_id and f.organisation_id = o.organisation_id
+    left join content_hashes h on h.organisation_id = f.organisation_id and h.sha256 = f.sha256
+    where o.organisation_id = $1
+"""
+
+
+async def made(db: Database, organisation_id: str, run_id: str) -> list[MadeRow]:
+    """What a run made, in order."""
+    return [
+        _made(row) for row in await db.fetch(_MADE + " and o.run_id = $2 order by o.ordinal", organisation_id, run_id)
+    ]
+
+
+async def value(db: Database, organisation_id: str, output_id: str) -> MadeRow | None:
+    """A value that a run made; None: there is no such one."""
+    row = await db.fetchrow(_MADE + " and o.id = $2 and o.file_id is null", organisation_id, output_id)
+    return None if row is None or row["data"] is None else _made(row)
+
+
+def _made(row: Record) -> MadeRow:
+    ids = {name: None if row[name] is None else str(row[name]) for name in ("id", "run_id", "file_id")}
+    return MadeRow(**{**dict(row), **ids})
 
 
 def uuid_of(text: str) -> UUID | None:

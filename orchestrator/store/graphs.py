@@ -68,14 +68,15 @@ class Sent(Struct, frozen=True, kw_only=True):
     client_id: str = ""
     labels: dict[str, str] = {}
     extra: dict[str, Any] = {}
+    sealed: bytes | None = None
 
 
 async def note(db: Database, sent: Sent) -> int:
     """Keep it; returns its number."""
     number: int = await db.fetchval(
         """
-        insert into sent_graphs (run_id, organisation_id, dialect, sender, client_id, labels, extra)
-        values ($1, $2, $3, $4, $5, $6, $7) returning number
+        insert into sent_graphs (run_id, organisation_id, dialect, sender, client_id, labels, extra, sealed)
+        values ($1, $2, $3, $4, $5, $6, $7, $8) returning number
         """,
         sent.run_id,
         sent.organisation_id,
@@ -84,6 +85,7 @@ async def note(db: Database, sent: Sent) -> int:
         sent.client_id,
         sent.labels,
         sent.extra,
+        sent.sealed,
     )
     return number
 
@@ -93,15 +95,35 @@ async def forget(db: Database, organisation_id: str, run_id: str) -> None:
     await db.execute("delete from sent_graphs where organisation_id = $1 and run_id = $2", organisation_id, run_id)
 
 
-async def ui_graph(db: Database, organisation_id: str, run_id: str) -> Any:
-    """The editor's graph that went along with a run's graph; None: none did."""
-    return await db.fetchval(
+class Along(Struct, frozen=True):
+    """What goes to a machine along with a run's graph: the editor's graph, and keys of other services, encrypted."""
+
+    ui_graph: Any = None
+    sealed: bytes | None = None
+
+
+async def along(db: Database, organisation_id: str, run_id: str) -> Along:
+    """What went along with a run's graph."""
+    row = await db.fetchrow(
         """
-        select extra -> 'extra_pnginfo' -> 'workflow' from sent_graphs where organisation_id = $1 and run_id = $2
+        select extra -> 'extra_pnginfo' -> 'workflow' as ui_graph, sealed
+        from sent_graphs where organisation_id = $1 and run_id = $2
         """,
         organisation_id,
         run_id,
     )
+    return Along() if row is None else Along(row["ui_graph"], row["sealed"])
+
+
+async def drop_keys(db: Database) -> int:
+    """Forget keys of other services that went along with runs that have ended; returns with how many."""
+    rows = await db.fetch(
+        """
+        update sent_graphs g set sealed = null from runs r
+        where g.sealed is not null and r.id = g.run_id and r.ended_at is not null returning g.run_id
+        """
+    )
+    return len(rows)
 
 
 class JobRow(Struct, frozen=True):

@@ -16,10 +16,10 @@ from orchestrator.errors import Unavailable
 from orchestrator.files import Files, key_of
 from orchestrator.loops.retain import Retain
 from orchestrator.runs.state import Reported
-from orchestrator.store import file_lists, files, fleet, ids, run_marks, runs, usage
+from orchestrator.store import assets, file_lists, files, fleet, graphs, ids, run_marks, runs, usage
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
-from tests.store.fleet_rows import Team, make_team, place
+from tests.store.fleet_rows import Team, make_team, place, queue_run
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +128,38 @@ async def test_without_a_retention_nothing_is_deleted(db: Database, storage: Fil
     await everything(Retain(db, storage, Config(data=tmp_path), grace_s=0))
     assert await runs.get(db, team.organisation_id, run) is not None
     assert path_of(storage, team, b"ancient").exists()
+
+
+async def test_assets_go_when_their_time_is_over(db: Database, storage: Files, tmp_path: Path) -> None:
+    """Not those that are kept for ever or longer, and not one that a run which has not ended needs."""
+    team = await make_team(db)
+    lives = {"over": -1, "longer": 600, "for ever": None, "needed": -1}
+    ids_of = {}
+    for name, seconds in lives.items():
+        file_id = ids_of[name] = await store(db, storage, team, name.encode())
+        await assets.describe(db, file_id, assets.NewAsset(team.organisation_id, name, [], seconds))
+    run = await queue_run(db, team, inputs={"photo": {"file_id": ids_of["needed"]}})
+    loop = Retain(db, storage, Config(data=tmp_path), grace_s=0)
+    await everything(loop)
+    left = {row["file_path"] for row in await db.fetch("select file_path from assets")}
+    assert left == {"longer", "for ever", "needed"}
+    assert not path_of(storage, team, b"over").exists()
+    await db.execute("update runs set status = 'cancelled', ended_at = now() where id = $1", run)
+    await everything(loop)
+    assert await assets.get(db, team.organisation_id, ids_of["needed"]) is None
+
+
+async def test_keys_that_went_along_are_forgotten_with_the_end_of_their_run(db: Database) -> None:
+    """While it waits they are there, once it has ended they are not; the rest of what was said stays."""
+    team = await make_team(db)
+    waits, ended = [await queue_run(db, team) for _ in range(2)]
+    for run in (waits, ended):
+        told = {"run_id": run, "organisation_id": team.organisation_id, "dialect": "comfy_v2", "sender": "user:x"}
+        await graphs.note(db, graphs.Sent(**told, sealed=b"sealed"))
+    await db.execute("update runs set status = 'cancelled', ended_at = now() where id = $1", ended)
+    assert await graphs.drop_keys(db) == 1
+    assert (await graphs.along(db, team.organisation_id, waits)).sealed == b"sealed"
+    assert (await graphs.along(db, team.organisation_id, ended)).sealed is None
 
 
 async def test_bytes_outlive_their_last_file_for_a_while(db: Database, storage: Files, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from drivers.wire import AskObjectInfo, Hello, Inventory, ObjectInfo, ServerFrame
+from drivers.wire import AskObjectInfo, Assign, Hello, Inventory, Job, ObjectInfo, Output, ServerFrame
 from machine_agent.object_info import Packed, pack
 
 PATIENCE_S = 60.0
@@ -21,7 +21,8 @@ PATIENCE_S = 60.0
 class FakeAgent:
     """One connected machine. frames: what the orchestrator sent it."""
 
-    def __init__(self, machine: dict[str, Any], socket: ClientConnection, told: Packed) -> None:
+    def __init__(self, url: str, machine: dict[str, Any], socket: ClientConnection, told: Packed) -> None:
+        self.url = url
         self.machine = machine
         self.frames: list[ServerFrame] = []
         self._socket = socket
@@ -40,6 +41,25 @@ class FakeAgent:
         async with asyncio.timeout(PATIENCE_S):
             while not any(isinstance(frame, kind) for frame in self.frames):
                 await asyncio.sleep(0.02)
+
+    async def job(self) -> Job:
+        """The newest job that it was given, once there is one."""
+        await self.has(Assign)
+        return [frame.job for frame in self.frames if isinstance(frame, Assign)][-1]
+
+    async def work_off(self, job: Job, outputs: list[Output]) -> None:
+        """Report that the job was done, and what came of it."""
+        known = {"run_id": job.run_id, "attempt_id": job.attempt_id, "token": job.token}
+        made = msgspec.to_builtins(outputs)
+        events = [
+            {**known, "seq": number, "status": status, "outputs": made if status == "success" else []}
+            for number, status in enumerate(("started", "running", "success"), 1)
+        ]
+        headers = {"Authorization": f"Bearer {self.machine['credential']}"}
+        async with httpx.AsyncClient(base_url=self.url, headers=headers) as client:
+            answer = await client.post("/api/update-run", json={"events": events})
+        assert answer.status_code == 200, answer.text
+        assert [one["verdict"] for one in answer.json()["results"]] == ["applied"] * 3
 
 
 async def register(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
@@ -73,7 +93,7 @@ async def connected(
         hello = msgspec.to_builtins(Hello(1, "fake", 1, inventory, []))
         hello["inventory"] |= also or {}
         await socket.send(msgspec.json.encode(hello).decode())
-        agent = FakeAgent(machine, socket, told)
+        agent = FakeAgent(url, machine, socket, told)
         listening = asyncio.create_task(agent.listen())
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -193,7 +196,63 @@ async def test_uploads_are_viewed_by_name(tool):
     outside = await tool.post("/comfy/upload/image", data={"subfolder": "../b"}, files={"image": ("x.png", b"x")})
     assert outside.status_code == 400
     assert (await tool.post("/comfy/upload/image", files={"other": ("x.png", b"x")})).status_code == 400
-    assert (await tool.post("/comfy/upload/mask", files={"image": ("x.png", b"x")})).status_code == 422
+
+
+def _png(mode: str, size: tuple[int, int], colour: Any, **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, "PNG", **more)
+    return buffer.getvalue()
+
+
+async def _shown(tool: httpx.AsyncClient, query: str) -> Image.Image:
+    answer = await tool.get(f"/comfy/view?{query}", follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    return Image.open(io.BytesIO(answer.content))
+
+
+async def test_a_masks_alpha_is_laid_over_a_picture(tool):
+    """Colours and text are the picture's, the alpha the mask's; what names no picture, or another size, is refused."""
+    text = PngInfo()
+    text.add_text("prompt", "{}")
+    picture = _png("RGB", (4, 2), (10, 20, 30), pnginfo=text)
+    await tool.post("/comfy/upload/image", files={"image": ("below.png", picture, "image/png")})
+    mask = _png("RGBA", (4, 2), (99, 99, 99, 7))
+    reference = json.dumps({"filename": "below.png", "subfolder": "", "type": "input"})
+
+    async def laid(name: str, data: bytes, reference: str) -> httpx.Response:
+        form = {"original_ref": reference, "subfolder": "clipspace"}
+        return await tool.post("/comfy/api/upload/mask", data=form, files={"image": (name, data, "image/png")})
+
+    made = await laid("masked.png", mask, reference)
+    assert made.json() == {"name": "masked.png", "subfolder": "clipspace", "type": "input"}
+    shown = await _shown(tool, "filename=masked.png&subfolder=clipspace&type=input")
+    assert (shown.mode, shown.getpixel((0, 0)), shown.text) == ("RGBA", (10, 20, 30, 7), {"prompt": "{}"})
+    for name, data, named, status in (
+        ("m.png", mask, "{", 400),
+        ("m.png", mask, json.dumps({"filename": "none.png", "type": "input"}), 400),
+        ("m.png", mask, json.dumps({"filename": "../below.png", "type": "input"}), 403),
+        ("m.png", _png("RGBA", (2, 2), 0), reference, 400),
+        ("m.png", b"no picture", reference, 400),
+        ("m.jpg", mask, reference, 400),
+    ):
+        assert (await laid(name, data, named)).status_code == status, (name, named)
+
+
+async def test_a_picture_is_shown_smaller_and_by_its_channels(tool):
+    """preview re-encodes, channel leaves out colours or alpha; no picture, or too many pixels: refused."""
+    picture = _png("RGBA", (8, 4), (200, 100, 50, 60))
+    await tool.post("/comfy/upload/image", files={"image": ("seen.png", picture, "image/png")})
+    named = "filename=seen.png&type=input"
+    for preview, form, mode in (("webp;90", "WEBP", "RGBA"), ("jpeg;80", "JPEG", "RGB"), ("odd;x", "WEBP", "RGBA")):
+        shown = await _shown(tool, f"{named}&preview={preview}")
+        assert (shown.format, shown.mode, shown.size) == (form, mode, (8, 4))
+    colours = await _shown(tool, f"{named}&channel=rgb")
+    assert (colours.format, colours.getpixel((0, 0))) == ("PNG", (200, 100, 50))
+    assert (await _shown(tool, f"{named}&channel=a")).getpixel((0, 0)) == (0, 0, 0, 60)
+    assert (await _shown(tool, f"{named}&channel=rgba")).getpixel((0, 0)) == (200, 100, 50, 60)
+    for name, data in (("t.png", b"text"), ("huge.png", _png("1", (10_000, 5_001), 0))):
+        await tool.post("/comfy/upload/image", files={"image": (name, data, "image/png")})
+        assert (await tool.get(f"/comfy/view?filename={name}&type=input&preview=webp")).status_code == 400
 
 
 async def test_settings_and_files_of_a_user_are_kept(tool, api, orchestrator):

@@ -19,6 +19,7 @@ from orchestrator.dialects.comfy_v2 import words
 from orchestrator.errors import BadRequest, Conflict, Invalid, NotFound
 from orchestrator.files import Files, clean_content_type, clean_name
 from orchestrator.live.multipart import Form
+from orchestrator.runs.ranges import Part, wanted_part
 from orchestrator.store import assets
 from orchestrator.store import files as rows
 from orchestrator.store.assets import NewAsset, uuid_of
@@ -133,19 +134,43 @@ async def _own(db: Database, principal: Principal, asset_id: str) -> assets.Asse
     return row
 
 
+async def _text(db: Database, principal: Principal, asset_id: str) -> assets.MadeRow | None:
+    """A text that a job made, which is an asset without a file."""
+    wanted = uuid_of(asset_id)
+    return None if wanted is None else await assets.value(db, principal.organisation_id, str(wanted))
+
+
 @get("/assets/{asset_id:str}", guards=[requires("viewer", "files:read")])
-async def get_asset(asset_id: str, principal: Principal, db: Database, files: Files) -> words.Asset:
+async def get_asset(asset_id: str, principal: Principal, db: Database, files: Files, config: Config) -> words.Asset:
     """The asset with a fresh signed address."""
+    text = await _text(db, principal, asset_id)
+    if text is not None:
+        return words.text_asset(text, config.base_url, words.kept_until(text.created_at, config.retention_days))
     row = await _own(db, principal, asset_id)
     return words.asset(row, files.url(row.id, row.name))
 
 
 @get("/assets/{asset_id:str}/content", guards=[requires("viewer", "files:read")])
-async def content(asset_id: str, principal: Principal, db: Database, files: Files) -> Response[bytes]:
-    """302 to the signed address, which takes a Range."""
-    row = await _own(db, principal, asset_id)
+async def content(
+    asset_id: str, request: Request[Principal, Any, State], db: Database, files: Files
+) -> Response[bytes]:
+    """302 to the signed address, which takes a Range; a text's bytes, or a part of them."""
+    text = await _text(db, request.user, asset_id)
+    if text is not None:
+        return _text_answer(text, request.headers.get("range"))
+    row = await _own(db, request.user, asset_id)
     headers = {"Location": files.url(row.id, row.name), "Cache-Control": "no-store"}
     return Response(b"", status_code=302, media_type=MediaType.TEXT, headers=headers)
+
+
+def _text_answer(text: assets.MadeRow, wanted: str | None) -> Response[bytes]:
+    content_type, body = words.text_of(text)
+    part = wanted_part(wanted, len(body)) if body else Part(0, 0, partial=False)
+    headers = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
+    if part.partial:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{len(body)}"
+    status = 206 if part.partial else 200
+    return Response(body[part.start : part.end], status_code=status, media_type=content_type, headers=headers)
 
 
 @delete("/assets/{asset_id:str}", guards=[requires("developer", "files:write")])

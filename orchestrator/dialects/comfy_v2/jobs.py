@@ -22,17 +22,18 @@ from orchestrator.dialects.comfy_v2 import words
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound, TooMany
 from orchestrator.files import Files
 from orchestrator.live.following import follow
-from orchestrator.live.graphs import Sending, send
+from orchestrator.live.graphs import Sending, send, with_keys
 from orchestrator.live.hub import Hub, PreviewEvent
 from orchestrator.live.once import HEADER, once_of
 from orchestrator.live.parts import Parts
-from orchestrator.live.shown import signed_outputs
+from orchestrator.runs.extras import sorted_out, why_too_much
 from orchestrator.runs.paging import LARGEST_PAGE, decode_cursor, encode_cursor
 from orchestrator.runs.shapes import shown
 from orchestrator.runs.state import TERMINAL, Cancel
 from orchestrator.store import assets, graphs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
+from orchestrator.vault import Vault
 from orchestrator.wire import ProgressEvent, RunEvent
 
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -43,7 +44,7 @@ Page = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE)]
 
 
 @post("/jobs", status_code=201, guards=[requires("developer", "runs:write")])
-async def submit(request: Request[Principal, Any, State], parts: Parts, hub: Hub) -> Response[words.Job]:
+async def submit(request: Request[Principal, Any, State], parts: Parts, hub: Hub, vault: Vault) -> Response[words.Job]:
     """Queue a graph. Its Idempotency-Key works once: the same again is refused, not answered alike."""
     body = await _submitted(request)
     once = await once_of(request)
@@ -51,7 +52,9 @@ async def submit(request: Request[Principal, Any, State], parts: Parts, hub: Hub
     if missing:
         raise _missing(missing)
     labels: dict[str, str] = body.metadata or {}
-    sending = Sending(graph=graph, dialect="comfy_v2", labels=labels, once=once)
+    extra = sorted_out(body.extra_data)
+    sending = Sending(graph=graph, dialect="comfy_v2", labels=labels, once=once, extra=extra.kept)
+    sending = with_keys(sending, vault, request.user.organisation_id, extra.keys)
     try:
         begun = await send(parts, request.user, sending)
     except Invalid as error:
@@ -72,8 +75,9 @@ async def _submitted(request: Request[Principal, Any, State]) -> words.Submit:
     reserved = next((name for name in RESERVED if name in raw), None)
     if reserved is not None:
         raise Invalid(f"`{reserved}` is reserved: leave it out", code="invalid_request")
-    if body.extra_data:
-        raise Invalid("extra_data: keys of other services cannot be passed on: leave it out", code="invalid_request")
+    much = why_too_much(sorted_out(body.extra_data).keys)
+    if much is not None:
+        raise Invalid(much, code="invalid_request", errors=[FieldError("extra_data", much)])
     _check_workflow(body.workflow)
     why = None if body.metadata is None else words.why_no_labels(body.metadata)
     if why is not None:
@@ -176,18 +180,19 @@ async def _row(db: Database, principal: Principal, job_id: str) -> graphs.JobRow
 
 async def _shown(db: Database, files: Files, hub: Hub, config: Config, principal: Principal, job_id: str) -> words.Job:
     row = await _row(db, principal, job_id)
-    outputs = await _outputs(db, files, principal, row.id) if row.status == "success" else []
+    outputs = await _outputs(db, files, config, principal, row.id) if row.status == "success" else []
     return words.job(row, hub.progress(row.id), outputs, config.retention_days)
 
 
-async def _outputs(db: Database, files: Files, principal: Principal, job_id: str) -> list[words.Output]:
-    made = await signed_outputs(db, files, principal.organisation_id, job_id)
-    contents = [bytes.fromhex(one.sha256) for one in made if one.sha256]
-    hashes = await assets.hashes(db, principal.organisation_id, contents)
-    shown_ones = [
-        words.output(job_id, one, hashes.get(bytes.fromhex(one.sha256)) if one.sha256 else None) for one in made
-    ]
-    return [one for one in shown_ones if one is not None]
+async def _outputs(db: Database, files: Files, config: Config, principal: Principal, job_id: str) -> list[words.Output]:
+    found: list[words.Output | None] = []
+    for made in await assets.made(db, principal.organisation_id, job_id):
+        if made.file_id is None and made.data is not None:
+            until = words.kept_until(made.created_at, config.retention_days)
+            found.append(words.text_output(made, config.base_url, until))
+        elif made.file_id is not None:
+            found.append(words.output(made, files.url(made.file_id, made.name or "output")))
+    return [one for one in found if one is not None]
 
 
 @get("/jobs/{job_id:str}/workflow", guards=[requires("viewer", "runs:read")])
@@ -213,18 +218,18 @@ async def cancel(
 
 @get("/jobs/{job_id:str}/events", guards=[requires("viewer", "runs:read")], media_type="text/event-stream")
 async def follow_job(
-    job_id: str, request: Request[Principal, Any, State], db: Database, files: Files, hub: Hub
+    job_id: str, request: Request[Principal, Any, State], db: Database, files: Files, hub: Hub, config: Config
 ) -> Stream:
     """`status`, `progress`, `preview` and `output` until the job has ended; what is true now comes first."""
     row = await _row(db, request.user, job_id)
     if len(hub.watched()) >= MOST_STREAMS:
         raise TooMany("too many streams are open", code="too_many_streams", retry_after_s=5)
-    events = _events(db, files, hub, request.user, row.id, request.app.state["draining"])
+    events = _events(db, files, config, hub, request.user, row.id, request.app.state["draining"])
     return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 async def _events(
-    db: Database, files: Files, hub: Hub, principal: Principal, job_id: str, draining: Any
+    db: Database, files: Files, config: Config, hub: Hub, principal: Principal, job_id: str, draining: Any
 ) -> AsyncGenerator[bytes, None]:
     told: words.JobStatus | None = None
     for now in (hub.progress(job_id), hub.preview(job_id)):
@@ -240,7 +245,7 @@ async def _events(
             elif isinstance(event, RunEvent):
                 row = await _row(db, principal, job_id)
                 if event.status in TERMINAL:
-                    for output in await _outputs(db, files, principal, job_id):
+                    for output in await _outputs(db, files, config, principal, job_id):
                         yield _frame("output", output)
                 if words.status_of(row) != told:
                     told = words.status_of(row)

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.runs.state import Status
-from orchestrator.store.assets import AssetRow
+from orchestrator.store.assets import AssetRow, MadeRow
 from orchestrator.store.graphs import JobRow
-from orchestrator.wire import ProgressEvent, RunOutput
+from orchestrator.wire import ProgressEvent
 
 JobStatus = Literal["queued", "running", "succeeded", "canceling", "canceled", "failed", "expired"]
 OutputType = Literal["image", "video", "audio", "text", "file", "latent"]
@@ -187,7 +188,7 @@ def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output], 
         created_at=row.created_at,
         started_at=row.running_at,
         completed_at=row.ended_at,
-        expires_at=row.created_at + timedelta(days=kept_days or PROMISED_DAYS),
+        expires_at=kept_until(row.created_at, kept_days),
         queue_position=row.ahead,
         progress=None if progress is None or row.ended_at else shown_progress(progress),
         outputs=list(outputs),
@@ -199,6 +200,11 @@ def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output], 
         metadata=row.labels,
         urls=Urls(at, f"{at}/events", f"{at}/cancel"),
     )
+
+
+def kept_until(made_at: datetime, kept_days: int) -> datetime:
+    """How long what was made then is there at least. kept_days: as job() has it."""
+    return made_at + timedelta(days=kept_days or PROMISED_DAYS)
 
 
 def summary(row: JobRow) -> Summary:
@@ -243,9 +249,9 @@ def shown_progress(event: ProgressEvent) -> Progress:
     )
 
 
-def output(job_id: str, made: RunOutput, blake3: bytes | None) -> Output | None:
-    """A file that a run made; None for a value, which has no file."""
-    if made.file_id is None or made.url is None:
+def output(made: MadeRow, url: str) -> Output | None:
+    """A file that a run made. url: its signed address. None: it was deleted."""
+    if made.file_id is None:
         return None
     content_type = made.content_type or "application/octet-stream"
     name = made.name or "output"
@@ -256,11 +262,61 @@ def output(job_id: str, made: RunOutput, blake3: bytes | None) -> Output | None:
         content_type=content_type,
         size_bytes=made.size or 0,
         id=made.file_id,
-        hash=shown_hash(blake3),
-        url=made.url,
-        url_expires_at=expiry_of(made.url),
-        job_id=job_id,
+        hash=shown_hash(made.blake3),
+        url=url,
+        url_expires_at=expiry_of(url),
+        job_id=made.run_id,
     )
+
+
+def text_output(made: MadeRow, base_url: str, until: datetime) -> Output:
+    """A value that a run made, as a text that can be downloaded for as long as the run is kept."""
+    content_type, body = text_of(made)
+    return Output(
+        node_id=made.node_id,
+        name=_text_name(made),
+        type="text",
+        content_type=content_type,
+        size_bytes=len(body),
+        id=made.id,
+        hash=None,
+        url=text_url(base_url, made.id),
+        url_expires_at=until,
+        job_id=made.run_id,
+    )
+
+
+def text_asset(made: MadeRow, base_url: str, until: datetime) -> Asset:
+    """The same as an asset."""
+    content_type, body = text_of(made)
+    return Asset(
+        id=made.id,
+        hash=None,
+        size_bytes=len(body),
+        content_type=content_type,
+        created_at=made.created_at,
+        url=text_url(base_url, made.id),
+        url_expires_at=until,
+        file_path=_text_name(made),
+        job_id=made.run_id,
+    )
+
+
+def text_of(made: MadeRow) -> tuple[str, bytes]:
+    """A value's content type and bytes: texts as they are, a line between two; anything else is JSON."""
+    items = made.data if isinstance(made.data, list) else [made.data]
+    if all(isinstance(item, str) for item in items):
+        return "text/plain; charset=utf-8", "\n".join(items).encode("utf-8", "replace")
+    return "application/json", msgspec.json.encode(made.data)
+
+
+def _text_name(made: MadeRow) -> str:
+    return f"{made.node_id}-{made.kind}.{'json' if text_of(made)[0] == 'application/json' else 'txt'}"
+
+
+def text_url(base_url: str, asset_id: str) -> str:
+    """Where a text is; it needs a credential."""
+    return f"{base_url}{BASE}/assets/{asset_id}/content"
 
 
 def type_of(name: str, content_type: str) -> OutputType:

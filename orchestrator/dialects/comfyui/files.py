@@ -1,25 +1,30 @@
-"""/upload/image and /view: inputs under names of the sender's own, outputs by the run that made them.
+"""/upload/image, /upload/mask and /view: inputs under names of the sender's own, outputs by the run that made them.
 
 A name is a label of a stored file; no path of anybody's disk is ever made of one.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from msgspec import Struct
 
 from orchestrator.auth import Principal, requires
-from orchestrator.config import Config
 from orchestrator.dialects.comfyui.bodies import done
 from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.dialects.comfyui.prompts import output_of
-from orchestrator.errors import BadRequest, Invalid, NotFound
-from orchestrator.files import Files, clean_content_type, clean_name
+from orchestrator.errors import BadRequest, Forbidden, Invalid, NotFound, TooLarge
+from orchestrator.files import Draft, Files, clean_content_type, clean_name
 from orchestrator.live.multipart import Form
+from orchestrator.live.parts import Parts
+from orchestrator.live.pictures import LARGEST, PICTURES
 from orchestrator.runs.prompts import annotated
 from orchestrator.store import comfyui
 from orchestrator.store import files as rows
@@ -29,31 +34,85 @@ from orchestrator.store.files import FileRow, NewFile
 
 MOST_FOLDERS: Final = 8
 MOST_TRIES: Final = 1000
+REDUCED: Final = ("rgb", "a")
+
+
+class Reference(Struct):
+    """`original_ref`: the picture that a mask is laid over."""
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
 
 
 @post("/upload/image", status_code=200, guards=[requires("developer", "files:write")], request_max_body_size=None)
-async def upload(request: Request[Principal, Any, State], db: Database, files: Files, config: Config) -> dict[str, str]:
+async def upload(request: Request[Principal, Any, State], parts: Parts) -> dict[str, str]:
     """multipart: `image`, `overwrite`, `subfolder`. Another content under the same name gets a name of its own."""
-    form = Form(request, "image", config.max_upload)
-    draft = await files.receive(form.chunks(), config.max_upload)
+    form, draft = await _received(request, parts)
+    return await _named(parts, request.user, form, draft)
+
+
+@post("/upload/mask", status_code=200, guards=[requires("developer", "files:write")], request_max_body_size=None)
+async def upload_mask(request: Request[Principal, Any, State], parts: Parts) -> dict[str, str]:
+    """The same, and `original_ref`: what is kept is that picture with the alpha of the one that is sent."""
+    form, draft = await _received(request, parts)
     try:
-        if not form.name:
-            raise BadRequest("there is no file in the part `image`", code="malformed_multipart")
+        if draft.size > LARGEST:
+            raise TooLarge(f"a mask has at most {LARGEST} bytes")
+        below = await _original(parts, sender_of(request.user), form.text("original_ref"))
+        mask = await asyncio.to_thread(draft.path.read_bytes)
+    finally:
+        draft.path.unlink(missing_ok=True)
+    data, _ = await PICTURES.masked(below, mask, form.name or "")
+    made = await parts.files.receive(_whole(data), parts.config.max_upload)
+    return await _named(parts, request.user, form, made)
+
+
+async def _received(request: Request[Principal, Any, State], parts: Parts) -> tuple[Form, Draft]:
+    form = Form(request, "image", parts.config.max_upload)
+    draft = await parts.files.receive(form.chunks(), parts.config.max_upload)
+    if not form.name:
+        draft.path.unlink(missing_ok=True)
+        raise BadRequest("there is no file in the part `image`", code="malformed_multipart")
+    return form, draft
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _original(parts: Parts, sender: Sender, text: str) -> bytes:
+    """The bytes of the picture that a reference names. Raises BadRequest, Forbidden, TooLarge."""
+    try:
+        named = msgspec.json.decode(text, type=Reference)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"original_ref names no picture: {error}", code="bad_request") from error
+    if ".." in f"{named.subfolder}/{named.filename}".replace("\\", "/").split("/"):
+        raise Forbidden("original_ref leads elsewhere")
+    name, folder = annotated(named.filename)
+    file = await _find(parts.db, sender, name, named.subfolder.strip("/"), folder or named.type)
+    if file is None:
+        raise BadRequest("original_ref names no picture", code="bad_request")
+    return await parts.files.read(file, LARGEST)
+
+
+async def _named(parts: Parts, principal: Principal, form: Form, draft: Draft) -> dict[str, str]:
+    """Keep an upload under its name, or a free one like it."""
+    try:
         folder = _folder(form.text("subfolder"))
     except BaseException:
         draft.path.unlink(missing_ok=True)
         raise
-    name, organisation_id = clean_name(form.name), request.user.organisation_id
+    name, sender = clean_name(form.name or ""), sender_of(principal)
     content_type = clean_content_type(form.content_type, name)
-    await files.keep(organisation_id, draft, content_type)
-    sender = sender_of(request.user)
+    await parts.files.keep(sender.organisation_id, draft, content_type)
     if form.text("overwrite").lower() not in ("true", "1"):
-        name, known = await _free_name(db, sender, folder, name, draft.sha256)
+        name, known = await _free_name(parts.db, sender, folder, name, draft.sha256)
         if known:
             return {"name": name, "subfolder": folder, "type": "input"}
-    new = NewFile(organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
-    file = await rows.add(db, new)
-    await comfyui.name_input(db, sender, _path(folder, name), file.id)
+    new = NewFile(sender.organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
+    file = await rows.add(parts.db, new)
+    await comfyui.name_input(parts.db, sender, _path(folder, name), file.id)
     return {"name": name, "subfolder": folder, "type": "input"}
 
 
@@ -83,17 +142,17 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-@post("/upload/mask", status_code=200, guards=[requires("developer", "files:write")], request_max_body_size=None)
-async def upload_mask() -> None:
-    """Masks are put into pictures by whoever paints them."""
-    raise Invalid("this server does not edit pictures: upload the finished one by /upload/image", code="no_masks_here")
-
-
 @get("/view", guards=[requires("viewer", "files:read")])
 async def view(
-    request: Request[Principal, Any, State], db: Database, files: Files, filename: str = "", subfolder: str = ""
+    request: Request[Principal, Any, State],
+    db: Database,
+    files: Files,
+    filename: str = "",
+    subfolder: str = "",
+    preview: str | None = None,
+    channel: str = "rgba",
 ) -> Response[bytes]:
-    """A redirect to the signed address of an output, or of an uploaded input."""
+    """A redirect to the signed address of an output, or of an uploaded input; other forms of pictures are made here."""
     name, folder = annotated(filename)
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise BadRequest("filename names no file", code="bad_request")
@@ -101,9 +160,26 @@ async def view(
     file = await _find(db, sender_of(request.user), name, subfolder.strip("/"), kind)
     if file is None:
         raise NotFound("there is no such file", code="file_not_found")
+    if preview is not None or channel in REDUCED:
+        return await _in_another_form(files, file, preview, channel)
     address = urlsplit(files.url(file.id, file.name))
     headers = {"Location": f"{address.path}?{address.query}", "Cache-Control": "private, max-age=300"}
     return done(302, headers)
+
+
+async def _in_another_form(files: Files, file: FileRow, preview: str | None, channel: str) -> Response[bytes]:
+    """Smaller (`preview`), or some of its channels."""
+    data = await files.read(file, LARGEST)
+    if preview is None:
+        body, kind = await PICTURES.channels(data, channel)
+    else:
+        body, kind = await PICTURES.preview(data, preview, channel)
+    headers = {
+        "Cache-Control": "private, max-age=300",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(body, media_type=kind, headers=headers)
 
 
 async def _find(db: Database, sender: Sender, name: str, subfolder: str, folder: str) -> FileRow | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 
@@ -12,10 +13,11 @@ from orchestrator.auth import Principal, requires
 from orchestrator.dialects.comfyui.bodies import done, json_object, texts
 from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.errors import ApiProblem, FieldError, Forbidden, TooMany, Unavailable
-from orchestrator.live.graphs import Sending, send
+from orchestrator.live.graphs import Sending, send, with_keys
 from orchestrator.live.infos import INFOS
 from orchestrator.live.parts import Parts
 from orchestrator.runs import prompts
+from orchestrator.runs.extras import sorted_out, why_too_much
 from orchestrator.runs.object_info import Info, only, why_refused
 from orchestrator.runs.requirements import check_graph
 from orchestrator.runs.shapes import shown
@@ -24,18 +26,17 @@ from orchestrator.store import comfyui
 from orchestrator.store.comfyui import Prompt, Sender
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
+from orchestrator.vault import Vault
 
 MOST_OPEN: Final = 200
 MOST_HISTORY: Final = 200
 LONGEST_CLIENT: Final = 200
 FRONT: Final = 1
 """The priority of a prompt that asks for the front of the queue."""
-KEPT_EXTRA: Final = ("extra_pnginfo",)
-"""What is kept of a prompt's extra_data: keys of other services are not."""
 
 
 @post("/prompt", status_code=200, guards=[requires("developer", "runs:write")])
-async def queue_prompt(request: Request[Principal, Any, State], parts: Parts) -> Response[dict[str, Any]]:
+async def queue_prompt(request: Request[Principal, Any, State], parts: Parts, vault: Vault) -> Response[dict[str, Any]]:
     """Queue a graph; the prompt's id is the run's. Refused as ComfyUI refuses."""
     body = await json_object(request)
     graph = body.get("prompt")
@@ -48,8 +49,14 @@ async def queue_prompt(request: Request[Principal, Any, State], parts: Parts) ->
     faults = check_graph(graph)
     if faults:
         return _refused("prompt_outputs_failed_validation", faults[0].message, "", _node_errors(graph, faults))
+    extra = sorted_out(body.get("extra_data"))
+    much = why_too_much(extra.keys)
+    if much is not None:
+        return _refused("invalid_prompt", much)
     try:
-        begun = await send(parts, request.user, await _sending(parts.db, sender_of(request.user), graph, body, info))
+        sending = await _sending(parts.db, sender_of(request.user), graph, body, info)
+        sending = msgspec.structs.replace(sending, extra=extra.kept)
+        begun = await send(parts, request.user, with_keys(sending, vault, request.user.organisation_id, extra.keys))
     except (Forbidden, TooMany, Unavailable):
         raise
     except ApiProblem as error:
@@ -63,13 +70,11 @@ async def _sending(db: Database, sender: Sender, graph: dict[str, Any], body: di
     wanted = only(graph, targets, info) if targets else graph
     wanted = prompts.saved_previews(wanted)
     found = await find_files(db, sender, prompts.file_names(wanted))
-    extra = body.get("extra_data")
     client_id = body.get("client_id")
     return Sending(
         graph=prompts.with_files(wanted, found),
         dialect="comfyui",
         client_id=client_id[:LONGEST_CLIENT] if isinstance(client_id, str) else "",
-        extra={name: extra[name] for name in KEPT_EXTRA if name in extra} if isinstance(extra, dict) else {},
         priority=FRONT if body.get("front") is True else 0,
     )
 

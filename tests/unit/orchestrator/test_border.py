@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.api.files import RangeNotSatisfiable, wanted_part
 from orchestrator.api.problems import decode, invalid
 from orchestrator.errors import ApiProblem, Invalid
 from orchestrator.files import clean_content_type, clean_name
 from orchestrator.runs.paging import decode_cursor, encode_cursor, page_of
+from orchestrator.runs.ranges import RangeNotSatisfiable, wanted_part
 from orchestrator.wire import ApiKeyCreate, RunCreate
 
 
