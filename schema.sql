@@ -25,7 +25,8 @@ create table organisations (
   name text not null,
   slug text not null unique,
   created_at timestamptz not null default now(),
-  node_policy jsonb not null default '{}'
+  node_policy jsonb not null default '{}',
+  revision integer not null default 1
 );
 comment on table organisations is 'A team: the border of everything; nobody sees another team''s rows.';
 comment on column organisations.id is 'UUIDv7.';
@@ -33,6 +34,7 @@ comment on column organisations.name is 'Display name.';
 comment on column organisations.slug is 'Short name for addresses; unique.';
 comment on column organisations.created_at is 'When the row was made.';
 comment on column organisations.node_policy is 'Which node classes may run (orchestrator.runs.policy.NodePolicy); {}: all.';
+comment on column organisations.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 
 create table users (
   id uuid primary key,
@@ -55,6 +57,7 @@ create table memberships (
   user_id uuid not null references users on delete cascade,
   role member_role not null,
   created_at timestamptz not null default now(),
+  revision integer not null default 1,
   primary key (organisation_id, user_id)
 );
 create index memberships_user on memberships (user_id);
@@ -63,6 +66,7 @@ comment on column memberships.organisation_id is 'The team (organisations.id).';
 comment on column memberships.user_id is 'The member (users.id).';
 comment on column memberships.role is 'What the member may do there.';
 comment on column memberships.created_at is 'When the user joined.';
+comment on column memberships.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 
 create table sessions (
   id uuid primary key,
@@ -131,7 +135,8 @@ create table api_keys (
   scopes text[],
   deployment_ids uuid[],
   previous_hash bytea unique,
-  previous_until timestamptz
+  previous_until timestamptz,
+  revision integer not null default 1
 );
 create index api_keys_organisation on api_keys (organisation_id, id desc);
 comment on table api_keys is 'A key that a program uses in place of a login.';
@@ -150,6 +155,7 @@ comment on column api_keys.scopes is 'What the key may do of what its role allow
 comment on column api_keys.deployment_ids is 'The only deployments whose runs it may start and see; null: all.';
 comment on column api_keys.previous_hash is 'sha256 of the key before the last rotation; null: it was never rotated.';
 comment on column api_keys.previous_until is 'The key before the last rotation works until then.';
+comment on column api_keys.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 
 create table invitations (
   id uuid primary key,
@@ -256,6 +262,7 @@ create table machines (
   quarantined_at timestamptz,
   quarantine_reason text,
   endpoint_private boolean not null default false,
+  revision integer not null default 1,
   secrets_revision integer not null default 0
 );
 create unique index machines_name on machines (organisation_id, name) where deleted_at is null;
@@ -280,6 +287,7 @@ comment on column machines.policy is 'What it may be given (orchestrator.wire.Ma
 comment on column machines.quarantined_at is 'When it was quarantined; null: it is not.';
 comment on column machines.quarantine_reason is 'Why it is quarantined, for people; null: it is not.';
 comment on column machines.endpoint_private is 'The endpoint may lie at a private or loopback address: an administrator said so.';
+comment on column machines.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 comment on column machines.secrets_revision is 'Rises whenever one of its secrets is set or deleted: its agent is told then.';
 
 create table machine_secrets (
@@ -841,7 +849,8 @@ create table webhook_endpoints (
   secret_generation integer not null default 1,
   created_at timestamptz not null default now(),
   disabled_at timestamptz,
-  disabled_reason text
+  disabled_reason text,
+  revision integer not null default 1
 );
 create index webhook_endpoints_organisation on webhook_endpoints (organisation_id, id desc);
 comment on table webhook_endpoints is 'An address of a team that is told of its runs.';
@@ -853,6 +862,7 @@ comment on column webhook_endpoints.secret_generation is 'The signing secret is 
 comment on column webhook_endpoints.created_at is 'When the row was made.';
 comment on column webhook_endpoints.disabled_at is 'Set: told nothing.';
 comment on column webhook_endpoints.disabled_reason is 'Why: by hand, or after failing for days.';
+comment on column webhook_endpoints.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 
 create table webhook_outbox (
   id uuid primary key,
@@ -980,7 +990,8 @@ create table run_marks (
   favourite boolean not null default false,
   note text not null default '',
   tags text[] not null default '{}',
-  updated_at timestamptz not null default now()
+  updated_at timestamptz not null default now(),
+  revision integer not null default 1
 );
 create index run_marks_organisation on run_marks (organisation_id, run_id desc);
 comment on table run_marks is 'What people note about a run. Apart from runs, whose rows change only with their life.';
@@ -990,6 +1001,7 @@ comment on column run_marks.favourite is 'Kept by the retention, whatever its ag
 comment on column run_marks.note is 'Free text.';
 comment on column run_marks.tags is 'Words to find it by.';
 comment on column run_marks.updated_at is 'When a mark last changed.';
+comment on column run_marks.revision is 'Grows by one with every change that somebody makes (trigger): in its ETag.';
 
 create table run_logs (
   id uuid primary key,
@@ -1219,6 +1231,30 @@ begin
   return null;
 end $$;
 create trigger machines_noted after insert or update on machines for each row execute function note_machine();
+
+create function next_revision() returns trigger language plpgsql as $$
+begin
+  new.revision := old.revision + 1;
+  return new;
+end $$;
+create trigger organisations_revised before update on organisations for each row
+  when ((old.name, old.node_policy) is distinct from (new.name, new.node_policy))
+  execute function next_revision();
+create trigger memberships_revised before update on memberships for each row
+  when (old.role is distinct from new.role)
+  execute function next_revision();
+create trigger api_keys_revised before update on api_keys for each row
+  when ((old.key_hash, old.revoked_at) is distinct from (new.key_hash, new.revoked_at))
+  execute function next_revision();
+create trigger machines_revised before update on machines for each row
+  when ((old.name, old.labels, old.policy, old.state, old.endpoint, old.endpoint_private, old.quarantine_reason) is distinct from (new.name, new.labels, new.policy, new.state, new.endpoint, new.endpoint_private, new.quarantine_reason))
+  execute function next_revision();
+create trigger webhook_endpoints_revised before update on webhook_endpoints for each row
+  when ((old.url, old.events, old.secret_generation, old.disabled_at) is distinct from (new.url, new.events, new.secret_generation, new.disabled_at))
+  execute function next_revision();
+create trigger run_marks_revised before update on run_marks for each row
+  when ((old.favourite, old.note, old.tags) is distinct from (new.favourite, new.note, new.tags))
+  execute function next_revision();
 
 create function note_machine_connection() returns trigger language plpgsql as $$
 begin
