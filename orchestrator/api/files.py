@@ -24,7 +24,6 @@ from orchestrator.errors import (
     BadRequest,
     Conflict,
     FieldError,
-    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -32,6 +31,7 @@ from orchestrator.errors import (
     WrongType,
 )
 from orchestrator.files import BLOCK, Draft, Files, clean_content_type, clean_name
+from orchestrator.live.intake import take_in
 from orchestrator.live.parts import Parts
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.ranges import Part, wanted_part
@@ -62,9 +62,8 @@ async def upload(request: Request[Any, Any, State], principal: Principal, parts:
     """multipart/form-data with one part named `file`. The same content is kept once."""
     config = parts.config
     _check_length(request, config.max_upload + OVERHEAD)
-    await parts.queue.quotas.check_storage(principal.organisation_id, 0)
     part = _OnePart(request, _boundary(request), config.max_upload + OVERHEAD)
-    draft = await parts.files.receive(part.chunks(), config.max_upload)
+    draft = await take_in(parts, principal.organisation_id, part.chunks(), config.max_upload)
     if part.name is None:
         draft.path.unlink(missing_ok=True)
         raise Invalid("there is no part named `file`", errors=[FieldError("file", "is missing", "missing_field")])
@@ -72,12 +71,7 @@ async def upload(request: Request[Any, Any, State], principal: Principal, parts:
 
 
 async def keep_input(parts: Parts, organisation_id: str, draft: Draft, name: str, content_type: str) -> File:
-    """A draft becomes a stored input. Raises Forbidden when it does not fit the quota; then nothing is left of it."""
-    try:
-        await parts.queue.quotas.check_storage(organisation_id, draft.size)
-    except Forbidden:
-        draft.path.unlink(missing_ok=True)
-        raise
+    """A draft becomes a stored input."""
     name = clean_name(name)
     content_type = clean_content_type(content_type, name)
     await parts.files.keep(organisation_id, draft, content_type)

@@ -18,6 +18,7 @@ from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from orchestrator.files import Draft, clean_content_type, clean_name
+from orchestrator.live.intake import take_in
 from orchestrator.live.parts import Parts
 from orchestrator.live.starting import refuse_url
 from orchestrator.store import files as store
@@ -120,14 +121,13 @@ async def from_url(data: FileFromUrl, principal: Principal, parts: Parts) -> Fil
     """Public addresses only, redirects too; as large and as long as an upload may be."""
     config = parts.config
     refuse_url("url", data.url, allow_private=config.fetch_private)
-    await parts.queue.quotas.check_storage(principal.organisation_id, 0)
     try:
         async with (
             _FETCHES,
             egress.guarded_session(config.fetch_private, config.fetch_timeout_s, connections=1) as session,
             egress.get(session, data.url, allow_private=config.fetch_private) as download,
         ):
-            draft = await _receive(parts, download)
+            draft = await _receive(parts, principal.organisation_id, download)
             name = data.name or download.name or "file"
             return await keep_input(parts, principal.organisation_id, draft, name, download.content_type)
     except egress.Refused as error:
@@ -137,7 +137,7 @@ async def from_url(data: FileFromUrl, principal: Principal, parts: Parts) -> Fil
         raise Invalid(detail, code="url_failed", errors=[FieldError("url", str(error))]) from error
 
 
-async def _receive(parts: Parts, download: egress.Download) -> Draft:
+async def _receive(parts: Parts, organisation_id: str, download: egress.Download) -> Draft:
     limit = parts.config.max_upload
     if download.length is not None and download.length > limit:
         raise TooLarge(f"the file is larger than {limit} bytes")
@@ -151,7 +151,7 @@ async def _receive(parts: Parts, download: egress.Download) -> Draft:
         except (aiohttp.ClientError, OSError) as error:
             raise egress.Undelivered(f"it broke off: {error}"[:200]) from error
 
-    return await parts.files.receive(chunks(), limit)
+    return await take_in(parts, organisation_id, chunks(), limit)
 
 
 routes = [

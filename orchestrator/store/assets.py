@@ -71,19 +71,18 @@ async def same(db: Database, new: NewAsset, blake3: bytes) -> AssetRow | None:
     return None if found is None else await get(db, new.organisation_id, str(found))
 
 
-async def has_content(db: Database, organisation_id: str, blake3: bytes) -> bool:
-    """Whether the organisation has this content stored."""
-    return bool(
-        await db.fetchval(
-            """
-            select exists (select from content_hashes h join files f
-              on f.organisation_id = h.organisation_id and f.sha256 = h.sha256 and f.state = 'stored'
-              where h.organisation_id = $1 and h.blake3 = $2)
-            """,
-            organisation_id,
-            blake3,
-        )
+async def content_size(db: Database, organisation_id: str, blake3: bytes) -> int | None:
+    """How many bytes the organisation's stored content of this hash has; None: it has no such content."""
+    size: int | None = await db.fetchval(
+        """
+        select f.size from content_hashes h join files f
+          on f.organisation_id = h.organisation_id and f.sha256 = h.sha256 and f.state = 'stored'
+        where h.organisation_id = $1 and h.blake3 = $2 limit 1
+        """,
+        organisation_id,
+        blake3,
     )
+    return size
 
 
 async def note_hash(db: Database, organisation_id: str, sha256: bytes, blake3: bytes) -> None:

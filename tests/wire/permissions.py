@@ -266,7 +266,7 @@ async def things(api: httpx.AsyncClient, connection: Any, home: Any, deployment:
     await api.post("/api/v1/files", files={"file": ("a.txt", b"hello", "text/plain")})
     await api.post("/api/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
     await api.post("/api/v1/invitations", json={"email": "new@example.org", "role": "viewer"})
-    things: dict[str, str] = {}
+    things: dict[str, str] = {"name": "A_NAME"}
     for row in await connection.fetch(OWNED):
         name = row["table_name"]
         has_id = "select true from information_schema.columns where table_name = $1 and column_name = 'id'"

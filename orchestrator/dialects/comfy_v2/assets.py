@@ -18,7 +18,9 @@ from orchestrator.config import Config
 from orchestrator.dialects.comfy_v2 import words
 from orchestrator.errors import BadRequest, Conflict, Invalid, NotFound
 from orchestrator.files import Files, clean_content_type, clean_name
+from orchestrator.live.intake import take_in
 from orchestrator.live.multipart import Form
+from orchestrator.live.parts import Parts
 from orchestrator.runs.ranges import Part, wanted_part
 from orchestrator.store import assets
 from orchestrator.store import files as rows
@@ -33,14 +35,13 @@ LIFE_S: Final = range(60, 604_801)
 
 
 @post("/assets", guards=[requires("developer", "files:write")], request_max_body_size=None)
-async def upload(
-    request: Request[Principal, Any, State], db: Database, files: Files, config: Config
-) -> Response[words.Asset]:
+async def upload(request: Request[Principal, Any, State], parts: Parts) -> Response[words.Asset]:
     """multipart: `content_type`, `file_path`, `expected_hash`, `tags`, `expires_in`, and the `file`."""
-    form = Form(request, "file", config.max_upload)
+    db, limit, organisation_id = parts.db, parts.config.max_upload, request.user.organisation_id
+    form = Form(request, "file", limit)
     other = blake3()
-    draft = await files.receive(_hashing(form.chunks(), other), config.max_upload)
-    organisation_id, found = request.user.organisation_id, other.digest()
+    draft = await take_in(parts, organisation_id, _hashing(form.chunks(), other), limit)
+    found = other.digest()
     try:
         name = form.name
         if name is None:
@@ -53,16 +54,16 @@ async def upload(
     except BaseException:
         draft.path.unlink(missing_ok=True)
         raise
-    had = await assets.has_content(db, organisation_id, found)
+    had = await assets.content_size(db, organisation_id, found) is not None
     name = clean_name(new.file_path or name)
     content_type = clean_content_type(form.text("content_type") or form.content_type, name)
-    await files.keep(organisation_id, draft, content_type)
+    await parts.files.keep(organisation_id, draft, content_type)
     file = await rows.add(
         db, NewFile(organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
     )
     await assets.note_hash(db, organisation_id, draft.sha256, found)
     await assets.describe(db, file.id, new)
-    return await _answer(db, files, organisation_id, file.id, created_new=not had, status=200 if had else 201)
+    return await _answer(db, parts.files, organisation_id, file.id, created_new=not had, status=200 if had else 201)
 
 
 async def _hashing(chunks: AsyncIterator[bytes], other: Any) -> AsyncIterator[bytes]:
@@ -104,26 +105,28 @@ async def _answer(
 async def has(content_hash: str, principal: Principal, db: Database) -> Response[None]:
     """200 when the organisation has this content."""
     wanted = words.read_hash(content_hash)
-    there = wanted is not None and await assets.has_content(db, principal.organisation_id, wanted)
-    return Response(None, status_code=200 if there else 404)
+    size = None if wanted is None else await assets.content_size(db, principal.organisation_id, wanted)
+    return Response(None, status_code=404 if size is None else 200)
 
 
 @post("/assets/from-hash", guards=[requires("developer", "files:write")])
-async def from_hash(data: words.FromHash, principal: Principal, db: Database, files: Files) -> Response[words.Asset]:
+async def from_hash(data: words.FromHash, principal: Principal, parts: Parts) -> Response[words.Asset]:
     """A new asset of content that is there already; the same one again for the same path."""
     wanted = words.read_hash(data.hash)
     if wanted is None:
         raise Invalid("hash looks like blake3:<64 hexadecimal digits>", code="invalid_request")
     life = None if data.expires_in is None else _life(str(data.expires_in))
-    new = _new(principal.organisation_id, data.file_path, data.tags, life)
+    db, files, organisation_id = parts.db, parts.files, principal.organisation_id
+    new = _new(organisation_id, data.file_path, data.tags, life)
     same = await assets.same(db, new, wanted)
     if same is not None:
-        return await _answer(db, files, principal.organisation_id, same.id, created_new=False, status=200)
+        return await _answer(db, files, organisation_id, same.id, created_new=False, status=200)
+    await parts.queue.quotas.check_storage(organisation_id, await assets.content_size(db, organisation_id, wanted) or 0)
     minted = await assets.mint(db, new, wanted, clean_name(data.file_path))
     if minted is None:
         raise NotFound("there is no such content", code="blob_not_found")
     await assets.describe(db, minted, new)
-    return await _answer(db, files, principal.organisation_id, minted, created_new=False, status=201)
+    return await _answer(db, files, organisation_id, minted, created_new=False, status=201)
 
 
 async def _own(db: Database, principal: Principal, asset_id: str) -> assets.AssetRow:

@@ -77,14 +77,24 @@ def _answer(
     return Response(Envelope(Error(code, message, details)), status_code=status, headers=headers)
 
 
+QUOTAS: Final = {403: (413, "payload_too_large"), 429: (429, "queue_full")}
+"""What a full storage and a full queue are called."""
+
+
 def on_problem(_request: Request[Any, Any, Any], error: ApiProblem) -> Response[Envelope]:
     """Ours."""
-    code = code_of(error.status, error.code)
+    status, code = _said(error)
     wait = error.retry_after_s
-    if wait is None and error.status == 429:
+    if wait is None and status == 429:
         wait = 1.0
-    status = 400 if code == "invalid_cursor" else error.status
     return _answer(status, code, error.detail or error.title, details_of(code, error.errors), wait)
+
+
+def _said(error: ApiProblem) -> tuple[int, str]:
+    if error.code == "quota_exceeded":
+        return QUOTAS[error.status]
+    code = code_of(error.status, error.code)
+    return (400 if code == "invalid_cursor" else error.status), code
 
 
 def on_http_exception(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Envelope]:

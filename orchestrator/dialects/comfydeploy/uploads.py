@@ -14,6 +14,7 @@ from orchestrator.auth import PUBLIC, Principal, requires
 from orchestrator.config import Config
 from orchestrator.errors import FieldError, Invalid, NotFound, TooLarge
 from orchestrator.files import Files, clean_content_type, clean_name
+from orchestrator.live.intake import take_in
 from orchestrator.live.multipart import Form
 from orchestrator.live.parts import Parts
 from orchestrator.store import comfydeploy
@@ -52,18 +53,18 @@ def view_url(config: Config, file_id: str) -> str:
 @get("/upload-url", guards=[requires("playground", "files:write")])
 async def upload_url(
     request: Asking,
-    files: Files,
-    config: Config,
+    parts: Parts,
     image_type: Annotated[ImageType, QueryParameter(name="type")],
     file_size: Annotated[int, Parameter(ge=1)],
 ) -> UploadUrl:
     """An address that takes one picture."""
-    if file_size > min(MOST_BYTES, config.max_upload):
+    if file_size > min(MOST_BYTES, parts.config.max_upload):
         raise TooLarge("File size exceeds 50MB limit")
     file_id, subject = new_id(), request.user.organisation_id
+    await parts.queue.quotas.check_storage(subject, file_size)
     name = f"input.{image_type.removeprefix('image/')}"
-    url = files.put_url(f"/api/upload-url/{subject}/{file_id}", f"{subject}/{file_id}", name)
-    return UploadUrl(url, file_id, view_url(config, file_id))
+    url = parts.files.put_url(f"/api/upload-url/{subject}/{file_id}", f"{subject}/{file_id}", name)
+    return UploadUrl(url, file_id, view_url(parts.config, file_id))
 
 
 @put(
@@ -89,25 +90,26 @@ async def put_input(
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise TooLarge("File size exceeds 50MB limit")
-    draft = await parts.files.receive(request.stream(), limit)
+    draft = await take_in(parts, str(organisation_id), request.stream(), limit)
     content_type = clean_content_type("", name)
     await parts.files.keep(str(organisation_id), draft, content_type)
     await comfydeploy.add_input(parts.db, str(organisation_id), file_id, name, content_type, draft.size, draft.sha256)
 
 
 @post("/file/upload", status_code=200, guards=[requires("playground", "files:write")], request_max_body_size=None)
-async def upload(request: Asking, db: Database, files: Files, config: Config) -> Uploaded:
+async def upload(request: Asking, parts: Parts) -> Uploaded:
     """multipart/form-data with a part named `file`."""
+    config, organisation_id = parts.config, request.user.organisation_id
     form = Form(request, "file", config.max_upload)
-    draft = await files.receive(form.chunks(), config.max_upload)
+    draft = await take_in(parts, organisation_id, form.chunks(), config.max_upload)
     if form.name is None:
         draft.path.unlink(missing_ok=True)
         raise Invalid("there is no part named `file`", errors=[FieldError("file", "is missing", "missing_field")])
-    name, organisation_id = clean_name(form.name), request.user.organisation_id
+    name = clean_name(form.name)
     content_type = clean_content_type(form.content_type, name)
-    await files.keep(organisation_id, draft, content_type)
+    await parts.files.keep(organisation_id, draft, content_type)
     new = NewFile(organisation_id, "input", name, content_type, draft.size, draft.sha256, stored=True)
-    file = await store.add(db, new)
+    file = await store.add(parts.db, new)
     return Uploaded("File uploaded successfully", file.id, file.name, view_url(config, file.id))
 
 
