@@ -22,6 +22,7 @@ from orchestrator.dialects.comfyui.door import sender_of
 from orchestrator.dialects.comfyui.prompts import output_of
 from orchestrator.errors import BadRequest, Forbidden, Invalid, NotFound, TooLarge
 from orchestrator.files import Draft, Files, clean_content_type, clean_name
+from orchestrator.live.intake import take_in
 from orchestrator.live.multipart import Form
 from orchestrator.live.parts import Parts
 from orchestrator.live.pictures import LARGEST, PICTURES
@@ -64,13 +65,13 @@ async def upload_mask(request: Request[Principal, Any, State], parts: Parts) -> 
     finally:
         draft.path.unlink(missing_ok=True)
     data, _ = await PICTURES.masked(below, mask, form.name or "")
-    made = await parts.files.receive(_whole(data), parts.config.max_upload)
+    made = await take_in(parts, request.user.organisation_id, _whole(data), parts.config.max_upload)
     return await _named(parts, request.user, form, made)
 
 
 async def _received(request: Request[Principal, Any, State], parts: Parts) -> tuple[Form, Draft]:
     form = Form(request, "image", parts.config.max_upload)
-    draft = await parts.files.receive(form.chunks(), parts.config.max_upload)
+    draft = await take_in(parts, request.user.organisation_id, form.chunks(), parts.config.max_upload)
     if not form.name:
         draft.path.unlink(missing_ok=True)
         raise BadRequest("there is no file in the part `image`", code="malformed_multipart")
