@@ -194,7 +194,8 @@ def filled(entry: Entry, values: dict[str, str]) -> str:
     """The route's path with values for its parameters: a new id where none is known."""
 
     def value(match: re.Match[str]) -> str:
-        return values.get(match.group(1)) or (str(uuid.uuid4()) if match.group(1).endswith("id") else "1")
+        fallback = "A_NAME" if match.group(1) == "name" else "1"
+        return values.get(match.group(1)) or (str(uuid.uuid4()) if match.group(1).endswith("id") else fallback)
 
     return re.sub(r"\{(\w+)(?::\w+)?\}", value, entry.path)
 
@@ -266,7 +267,7 @@ async def things(api: httpx.AsyncClient, connection: Any, home: Any, deployment:
     await api.post("/api/v1/files", files={"file": ("a.txt", b"hello", "text/plain")})
     await api.post("/api/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
     await api.post("/api/v1/invitations", json={"email": "new@example.org", "role": "viewer"})
-    things: dict[str, str] = {"name": "A_NAME"}
+    things: dict[str, str] = {}
     for row in await connection.fetch(OWNED):
         name = row["table_name"]
         has_id = "select true from information_schema.columns where table_name = $1 and column_name = 'id'"
