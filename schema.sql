@@ -538,12 +538,14 @@ create table runs (
   batch_id uuid,
   retry_of uuid,
   api_key_id uuid,
-  webhook_shape text
+  webhook_shape text,
+  metadata jsonb not null default '{}'
 ) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 create index runs_waiting on runs (priority desc, id) where status = 'not-started';
 create index runs_organisation on runs (organisation_id, id desc);
 create index runs_deployment on runs (deployment_id, id desc) where deployment_id is not null;
 create index runs_batch on runs (batch_id, id desc) where batch_id is not null;
+create index runs_metadata on runs using gin (metadata jsonb_path_ops) where metadata <> '{}';
 comment on table runs is 'One request to execute a workflow version. Its life is orchestrator/runs/state.py.';
 comment on column runs.id is 'UUIDv7; orders runs by time.';
 comment on column runs.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
@@ -579,6 +581,7 @@ comment on column runs.batch_id is 'The batch it was started with (batches.id, n
 comment on column runs.retry_of is 'The run that it repeats (runs.id, not enforced); null: none.';
 comment on column runs.api_key_id is 'The key it was started with (api_keys.id, not enforced); null: a login or a link.';
 comment on column runs.webhook_shape is 'In whose words webhook_url is told: comfydeploy, comfydeploy-intermediate (progress too); null: ours.';
+comment on column runs.metadata is 'Names and values that its client gave it, to find it by.';
 
 create table attempts (
   id uuid primary key,
@@ -650,8 +653,10 @@ create table files (
   sha256 bytea not null check (length(sha256) = 32),
   attempt_id uuid,
   created_at timestamptz not null default now(),
-  stored_at timestamptz
+  stored_at timestamptz,
+  provisional_since timestamptz
 );
+create index files_provisional on files (provisional_since) where provisional_since is not null;
 create index files_content on files (organisation_id, sha256) where state = 'stored';
 create index files_pending on files (created_at) where state = 'pending';
 create index files_organisation on files (organisation_id, id desc) where state = 'stored';
@@ -667,6 +672,7 @@ comment on column files.sha256 is 'Hash of the content, 32 bytes; equal contents
 comment on column files.attempt_id is 'The attempt that may upload it (attempts.id, not enforced); null for an input.';
 comment on column files.created_at is 'When the right to upload was given.';
 comment on column files.stored_at is 'When the content was complete.';
+comment on column files.provisional_since is 'Set: uploaded by an attempt that went on; kept only as an output of its success, then null.';
 
 create table outputs (
   id uuid primary key,

@@ -72,6 +72,7 @@ class Job(Struct, frozen=True, omit_defaults=True):
     files: list[JobFile] = []
     ui_graph: Any = None
     realtime: bool = False  # goes on until LiveEnd: each LiveInput is run through the workflow
+    live_outputs: bool = False  # its client sees what nodes make as they end: NodeDone is welcome
     extra: dict[str, Any] = {}  # for the prompt's extra_data: keys of other services; never logged or kept
 
 
@@ -133,14 +134,18 @@ class UpdateRunReply(Struct, frozen=True):
     results: list[EventResult]
 
 
-class GrantRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /api/upload-grants`, authorised by `Authorization: Bearer <attempt token>`. sha256 is hex."""
+class GrantRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Body of `POST /api/upload-grants`, authorised by `Authorization: Bearer <attempt token>`. sha256 is hex.
+
+    early: the attempt goes on; the file is deleted again unless it is among the outputs of its success.
+    """
 
     attempt_id: AttemptId
     name: str
     content_type: str
     size: int
     sha256: str
+    early: bool = False
 
 
 class Grant(Struct, frozen=True, omit_defaults=True):
@@ -252,6 +257,15 @@ class Preview(Struct, frozen=True, tag="preview"):
     image: str
 
 
+class NodeDone(Struct, frozen=True, tag="node_done"):
+    """A node has ended, and what it made is stored. Sent only of jobs with live_outputs, as far as it can be."""
+
+    run_id: RunId
+    attempt_id: AttemptId
+    node_id: str
+    outputs: list[Output]
+
+
 class Declined(Struct, frozen=True, tag="declined"):
     """The agent will not take an assigned attempt (draining, no slot)."""
 
@@ -297,7 +311,19 @@ class LiveOutput(Struct, frozen=True, tag="live_output"):
     ms: float
 
 
-AgentFrame = LiveOutput | AgentLog | Log | Hello | Beat | InventoryChanged | Progress | Preview | Declined | ObjectInfo
+AgentFrame = (
+    LiveOutput
+    | AgentLog
+    | Log
+    | Hello
+    | Beat
+    | InventoryChanged
+    | Progress
+    | Preview
+    | NodeDone
+    | Declined
+    | ObjectInfo
+)
 
 
 # Frames from the orchestrator to the agent.

@@ -22,6 +22,7 @@ from drivers.wire import (
     Job,
     LiveOutput,
     Log,
+    NodeDone,
     Output,
     Preview,
     Progress,
@@ -31,6 +32,7 @@ from drivers.wire import (
 )
 from machine_agent import translate, verdicts
 from machine_agent.comfy import Comfy, HistoryEntry, PromptLost, PromptRefused
+from machine_agent.early import Early
 from machine_agent.errors import Abandoned, AttemptFailed, ExecutorGone
 from machine_agent.executor import Executor
 from machine_agent.inputs import Fetched, Inputs
@@ -61,6 +63,9 @@ class Live(Protocol):
 
     def answer(self, frame: LiveOutput) -> None:
         """Send what a real-time run made."""
+
+    def tell(self, frame: NodeDone) -> None:
+        """Say what a node made."""
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Show nothing more of an attempt."""
@@ -93,6 +98,7 @@ class Attempt:
         self._tools = tools
         self.feed = Feed()
         self._collector: Collector | None = None
+        self._early: Early | None = None
         self._seq = 0
         self._timings = Timings()
 
@@ -136,9 +142,12 @@ class Attempt:
                 made = await self._make_in_time(later)
                 await self._emit("uploading")
                 with self._timed("upload_ms"):
-                    return await self._tools.uploader.upload(self.job, made)
+                    return await (self._early.upload(made) if self._early else self._upload(made))
         finally:
             await self._executor.after_run()
+
+    async def _upload(self, made: list[Made]) -> list[Output]:
+        return await self._tools.uploader.upload(self.job, made)
 
     async def _make_in_time(self, later: contextlib.AsyncExitStack) -> list[Made]:
         """Everything that counts against the run's time. later: what is tidied up when all is uploaded."""
@@ -149,9 +158,16 @@ class Attempt:
             with self._timed("wait_ms"):
                 await self._executor_ready()
             placed = await self._place(fetched, later)
+            if self.job.live_outputs:
+                self._early = Early(self.job, placed.shelf, self._tools.uploader, self._tell)
+                later.push_async_callback(self._early.close)
             await self._emit("running")
             with self._timed("execute_ms"):
                 return await self._make(placed)
+
+    def _tell(self, done: NodeDone) -> None:
+        hidden = self._tools.secrets.hide_outputs(done.outputs)
+        self._tools.live.tell(structs.replace(done, outputs=hidden))
 
     async def _place(self, fetched: Fetched, later: contextlib.AsyncExitStack) -> Placed:
         """The inputs where the executor finds them, and the workflow in words that it knows."""
@@ -181,6 +197,8 @@ class Attempt:
         for _ in range(_FRESH_TRIES + 1 if self._executor.ours else 1):
             if lost:
                 await comfy.drop_caches()
+                if self._early is not None:
+                    self._early.again()
             entry = await self._execute(placed)
             made = [await self._collected(thing, placed.shelf) for thing in made_by(entry.outputs, self.job)]
             lost = next((thing.item["filename"] for thing in made if thing.item and thing.path is None), "")
@@ -262,7 +280,7 @@ class Attempt:
         tracker = Tracker(self.job)
         live = self._tools.live
 
-        collector = self._collector
+        collector, early = self._collector, self._early
 
         def on_message(name: str, data: dict[str, Any]) -> None:
             if collector is not None:
@@ -271,6 +289,8 @@ class Attempt:
             frame = tracker.take(name, data)
             if frame is not None:
                 live.show(frame)
+            if early is not None:
+                early.heard(name, data)
 
         def on_preview(content_type: str, image: bytes) -> None:
             if collector is not None:

@@ -22,6 +22,7 @@ from drivers.wire import (
     Hello,
     LiveOutput,
     Log,
+    NodeDone,
     Preview,
     Progress,
     ServerFrame,
@@ -84,6 +85,10 @@ class Link:
 
     def answer(self, frame: LiveOutput) -> None:
         """Send what a real-time run made, if connected."""
+        self.send(frame)
+
+    def tell(self, frame: NodeDone) -> None:
+        """Say what a node made, if connected; at the end it is said anyway."""
         self.send(frame)
 
     def forget(self, attempt_id: AttemptId) -> None:

@@ -71,15 +71,18 @@ class Uploader:
         self._session = session
         self._url = url
 
-    async def upload(self, job: Job, made: list[Made]) -> list[Output]:
-        """Upload every file; the outputs in the order given. Raises Abandoned, or AttemptFailed `upload_failed`."""
+    async def upload(self, job: Job, made: list[Made], *, early: bool = False) -> list[Output]:
+        """Upload every file; the outputs in the order given. Raises Abandoned, or AttemptFailed `upload_failed`.
+
+        early: the attempt has not ended, and may yet fail.
+        """
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(thing: Made) -> Output:
             if thing.path is None:
                 return Output(node_id=thing.node_id, kind=thing.kind, data=thing.data)
             async with gate:
-                file_id = await self._store(job, thing.path, thing.path.name)
+                file_id = await self._store(job, thing.path, thing.path.name, early=early)
             return Output(node_id=thing.node_id, kind=thing.kind, file_id=file_id)
 
         tasks = [asyncio.create_task(one(thing)) for thing in made]
@@ -90,13 +93,13 @@ class Uploader:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _store(self, job: Job, path: Path, name: str) -> str:
+    async def _store(self, job: Job, path: Path, name: str, *, early: bool) -> str:
         try:
             size, sha256 = await asyncio.to_thread(_measure, path)
         except OSError as error:
             raise _unreadable(name, error) from error
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        request = GrantRequest(job.attempt_id, name, content_type, size, sha256)
+        request = GrantRequest(job.attempt_id, name, content_type, size, sha256, early)
         backoff = Backoff()
         clock = asyncio.get_running_loop()
         end = clock.time() + _PATIENCE_S

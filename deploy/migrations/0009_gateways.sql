@@ -9,3 +9,7 @@ create index sent_graphs_sealed on sent_graphs (run_id) where sealed is not null
 
 create index assets_expiring on assets (expires_at) where expires_at is not null;
 comment on column assets.expires_at is 'It is forgotten from then on, unless a run needs or made it; null: kept.';
+
+alter table files add column provisional_since timestamptz;
+comment on column files.provisional_since is 'Set: uploaded by an attempt that went on; kept only as an output of its success, then null.';
+create index files_provisional on files (provisional_since) where provisional_since is not null;

@@ -44,7 +44,15 @@ async def grant(
     file = await store.add(
         db,
         NewFile(
-            holder.organisation_id, "output", name, content_type, data.size, sha256, stored, attempt_id=data.attempt_id
+            holder.organisation_id,
+            "output",
+            name,
+            content_type,
+            data.size,
+            sha256,
+            stored,
+            attempt_id=data.attempt_id,
+            provisional=data.early,
         ),
     )
     return Grant(file.id) if stored else Grant(file.id, files.grant_url(file))

@@ -32,6 +32,7 @@ from drivers.wire import (
     LiveOutput,
     Log,
     MachineId,
+    NodeDone,
     ObjectInfo,
     Preview,
     Progress,
@@ -42,7 +43,8 @@ from drivers.wire import (
     Welcome,
 )
 from orchestrator.config import Config
-from orchestrator.live.hub import Hub, PreviewEvent
+from orchestrator.live import nodes
+from orchestrator.live.hub import Hub, NodeEvent, PreviewEvent
 from orchestrator.live.logs import Logs
 from orchestrator.live.machine_secrets import MachineSecrets
 from orchestrator.live.realtime import Realtime
@@ -310,6 +312,8 @@ class Fleet:
             self._changed(True)
         elif isinstance(frame, ObjectInfo):
             await self._take_object_info(link, frame)
+        elif isinstance(frame, NodeDone):
+            await self._node_done(link, frame)
         elif isinstance(frame, Declined):
             await self._lost(link, frame.attempt_id, Failure("rejected", f"{link.machine.name}: {frame.reason}"))
 
@@ -351,6 +355,12 @@ class Fleet:
         now = self._hub.progress(frame.run_id)
         node_id = (now.node_id if now is not None else None) or ""
         self._hub.publish(link.organisation_id, PreviewEvent(frame.run_id, node_id, frame.content_type, image))
+
+    async def _node_done(self, link: Link, frame: NodeDone) -> None:
+        held = link.held.get(frame.attempt_id)
+        if held is not None:
+            made = await nodes.told(self._db, frame.attempt_id, frame.outputs)
+            self._hub.publish(link.organisation_id, NodeEvent(held[0], frame.node_id, made))
 
     # Real-time runs
 

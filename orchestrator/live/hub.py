@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -26,9 +26,18 @@ class PreviewEvent(Struct, frozen=True):
     image: bytes
 
 
-LiveEvent = RunEvent | ProgressEvent | LogPart | PreviewEvent
+class NodeEvent(Struct, frozen=True):
+    """A node has ended. made: kind, a stored file's name or None, and a value that is no file."""
+
+    run_id: str
+    node_id: str
+    made: list[tuple[str, str | None, Any]]
+
+
+LiveEvent = RunEvent | ProgressEvent | LogPart | PreviewEvent | NodeEvent
 MOST_CHANGES: Final = 1000
 MOST_LOGS: Final = 200
+MOST_NODES: Final = 500
 
 
 class TooSlow(Exception):
@@ -36,15 +45,17 @@ class TooSlow(Exception):
 
 
 class Subscription:
-    """One watcher's queue: all state changes in order, the newest logs, and of progress and previews only the newest of
-    each run.
+    """One watcher's queue: all state changes in order, the newest logs and ends of nodes, and of progress and previews
+    only the newest of each run.
     """
 
-    def __init__(self, *, logs: bool = False, previews: bool = False) -> None:
+    def __init__(self, *, logs: bool = False, previews: bool = False, nodes: bool = False) -> None:
         self.wants_logs = logs
         self.wants_previews = previews
+        self.wants_nodes = nodes
         self._changes: deque[RunEvent] = deque()
         self._logs: deque[LogPart] = deque(maxlen=MOST_LOGS)
+        self._nodes: deque[NodeEvent] = deque(maxlen=MOST_NODES)
         self._progress: dict[str, ProgressEvent] = {}
         self._previews: dict[str, PreviewEvent] = {}
         self._bell = asyncio.Event()
@@ -58,6 +69,8 @@ class Subscription:
             self._logs.append(event)
         elif isinstance(event, PreviewEvent):
             self._previews[event.run_id] = event
+        elif isinstance(event, NodeEvent):
+            self._nodes.append(event)
         elif len(self._changes) >= MOST_CHANGES:
             self._lost = True
         else:
@@ -77,6 +90,8 @@ class Subscription:
             raise TooSlow
         if self._logs:  # first, so that the lines of a run come before its end
             return self._pop(self._logs.popleft())
+        if self._nodes:  # and so does what its nodes made
+            return self._pop(self._nodes.popleft())
         if self._changes:
             return self._pop(self._changes.popleft())
         if self._progress:
@@ -84,7 +99,7 @@ class Subscription:
         return self._pop(self._previews.pop(next(iter(self._previews))))
 
     def _waiting(self) -> bool:
-        return bool(self._changes or self._progress or self._logs or self._previews)
+        return bool(self._changes or self._progress or self._logs or self._nodes or self._previews)
 
     def _pop(self, event: LiveEvent) -> LiveEvent:
         if self._waiting():
@@ -111,13 +126,20 @@ class Hub:
 
     @contextmanager
     def subscribe(
-        self, organisation_id: str, run_id: str | None = None, *, logs: bool = False, previews: bool = False
+        self,
+        organisation_id: str,
+        run_id: str | None = None,
+        *,
+        logs: bool = False,
+        previews: bool = False,
+        nodes: bool = False,
     ) -> Iterator[Subscription]:
         """Watch one run, or everything of the organisation. The caller has checked that the run is its own.
 
         logs: its lines too; only a run's watcher gets them. previews: pictures of what is being made, too.
+        nodes: what nodes made, as each ends.
         """
-        subscription = Subscription(logs=logs, previews=previews)
+        subscription = Subscription(logs=logs, previews=previews, nodes=nodes)
         table, key = (self._by_organisation, organisation_id) if run_id is None else (self._by_run, run_id)
         table.setdefault(key, set()).add(subscription)
         self._watchers[organisation_id] += 1
@@ -148,7 +170,8 @@ class Hub:
         elif isinstance(event, PreviewEvent):
             self._seen[run_id] = event
         for subscription in (*self._by_run.get(run_id, ()), *self._by_organisation.get(organisation_id, ())):
-            if subscription.wants_previews or not isinstance(event, PreviewEvent):
+            unwanted = isinstance(event, PreviewEvent) and not subscription.wants_previews
+            if not unwanted and (subscription.wants_nodes or not isinstance(event, NodeEvent)):
                 subscription.put(event)
 
     def progress(self, run_id: str) -> ProgressEvent | None:

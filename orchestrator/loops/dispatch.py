@@ -184,6 +184,7 @@ class Dispatch:
             files=needed,
             ui_graph=facts.ui_graph or along.ui_graph,
             realtime=self._fleet.realtime.is_open(head.id),
+            live_outputs=along.dialect == "comfyui",
             extra=keys or {},
         )
 

@@ -14,7 +14,7 @@ import structlog
 
 from orchestrator.config import Config
 from orchestrator.files import Files
-from orchestrator.store import assets, file_lists, graphs, retention
+from orchestrator.store import assets, file_lists, files, graphs, retention
 from orchestrator.store.db import Database
 
 log = structlog.get_logger("retain")
@@ -39,6 +39,7 @@ class Retain:
     async def tick(self) -> bool:
         """One turn; True when there is more to do."""
         await graphs.drop_keys(self._db)
+        await files.settle(self._db, CONTENTS)
         return await self._drop_runs() | await self._drop_assets() | await self._drop_contents()
 
     async def _drop_runs(self) -> bool:

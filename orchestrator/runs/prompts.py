@@ -31,6 +31,7 @@ class Told(Struct):
     ended: bool = False
     node_id: str | None = None
     done: set[str] = set()
+    made: dict[str, dict[str, list[Any]]] = {}
 
 
 def saved_previews(graph: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,15 +125,45 @@ def on_status(
     """The messages that a change of status brings. ui and failure are of a run that has ended."""
     if told.ended:
         return
+    if status == "not-started":  # it waits, perhaps for another attempt, which begins with nothing
+        told.node_id, told.done, told.made = None, set(), {}
     if status in ("running", "uploading", "success"):
         yield from _start(run_id, at, told)
     if status not in TERMINAL:
         return
     told.ended = True
     for node_id, output in ui.items():
-        yield "executed", {"node": node_id, "display_node": node_id, "output": output, "prompt_id": run_id}
+        if told.made.get(node_id) != output:
+            yield _executed(run_id, node_id, output)
     yield ending(run_id, status, at, failure, sorted(told.done))
     yield "executing", {"node": None, "prompt_id": run_id}
+
+
+def _executed(run_id: str, node_id: str, output: dict[str, list[Any]]) -> Message:
+    return "executed", {"node": node_id, "display_node": node_id, "output": output, "prompt_id": run_id}
+
+
+def on_node(run_id: str, node_id: str, output: dict[str, list[Any]], at: datetime, told: Told) -> Iterator[Message]:
+    """The messages that the end of a node brings, which may be here before any progress."""
+    if told.ended:
+        return
+    yield from _start(run_id, at, told)
+    yield from _enter(run_id, node_id, told)
+    told.made = {**told.made, node_id: output}
+    told.done = told.done | {node_id}
+    yield _executed(run_id, node_id, output)
+    states = {done: _state(run_id, done, 1, 1, "finished") for done in sorted(told.done)}
+    yield "progress_state", {"prompt_id": run_id, "nodes": states}
+
+
+def _enter(run_id: str, node_id: str, told: Told) -> Iterator[Message]:
+    """Say that a node is at work, unless it was said last."""
+    if node_id == told.node_id:
+        return
+    if told.node_id is not None:
+        told.done = told.done | {told.node_id}
+    told.node_id = node_id
+    yield "executing", {"node": node_id, "display_node": node_id, "prompt_id": run_id}
 
 
 def _start(run_id: str, at: datetime, told: Told) -> Iterator[Message]:
@@ -172,11 +203,9 @@ def on_progress(event: ProgressEvent, at: datetime, told: Told) -> Iterator[Mess
         return
     yield from _start(event.run_id, at, told)
     run_id, node_id = event.run_id, event.node_id
-    if node_id != told.node_id:
-        if told.node_id is not None:
-            told.done = told.done | {told.node_id}
-        told.node_id = node_id
-        yield "executing", {"node": node_id, "display_node": node_id, "prompt_id": run_id}
+    if node_id in told.made:  # it has ended: this was under way
+        return
+    yield from _enter(run_id, node_id, told)
     value, most = (event.step or 0, event.steps or 1) if event.steps else (0, 1)
     if event.steps:
         yield "progress", {"value": value, "max": most, "prompt_id": run_id, "node": node_id}

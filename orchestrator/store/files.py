@@ -36,7 +36,7 @@ class FileRow(Struct, frozen=True):
 
 
 class NewFile(Struct, frozen=True):
-    """A file to be noted."""
+    """A file to be noted. provisional: of an attempt that goes on; it stays only as an output of its success."""
 
     organisation_id: str
     purpose: Literal["input", "output"]
@@ -46,6 +46,7 @@ class NewFile(Struct, frozen=True):
     sha256: bytes
     stored: bool
     attempt_id: str | None = None
+    provisional: bool = False
 
 
 class Holder(Struct, frozen=True):
@@ -61,9 +62,10 @@ async def add(db: Database, new: NewFile) -> FileRow:
         row = await db.fetchrow(
             """
             insert into files
-              (id, organisation_id, purpose, state, name, content_type, size, sha256, attempt_id, stored_at)
+              (id, organisation_id, purpose, state, name, content_type, size, sha256, attempt_id, stored_at,
+               provisional_since)
             values ($1, $2, $3, case when $4 then 'stored'::file_state else 'pending' end, $5, $6, $7, $8, $9,
-                    case when $4 then now() end)
+                    case when $4 then now() end, case when $10 then now() end)
             returning *, state = 'stored' as stored
             """,
             uuid7(),
@@ -75,6 +77,7 @@ async def add(db: Database, new: NewFile) -> FileRow:
             new.size,
             new.sha256,
             new.attempt_id,
+            new.provisional,
         )
     except LockNotAvailableError as error:
         raise Unavailable("this content is being removed: send it again", retry_after_s=1) from error
@@ -109,6 +112,46 @@ async def of_attempt(db: Database, attempt_id: UUID, file_ids: Sequence[UUID]) -
         file_ids,
     )
     return [file_of(row) for row in rows]
+
+
+async def of_running(db: Database, organisation_id: str, run_id: UUID, name: str) -> FileRow | None:
+    """The newest file of that name that the attempt which holds the run has uploaded so far, whether it arrived yet."""
+    row = await db.fetchrow(
+        """
+        select f.*, f.state = 'stored' as stored from runs r join files f on f.attempt_id = r.attempt_id
+        where r.id = $2 and r.organisation_id = $1 and f.organisation_id = $1 and f.name = $3
+          and f.provisional_since is not null
+        order by f.id desc limit 1
+        """,
+        organisation_id,
+        run_id,
+        name,
+    )
+    return None if row is None else file_of(row)
+
+
+async def settle(db: Database, limit: int) -> int:
+    """Of files that were uploaded before their attempt had ended keep those that are outputs; returns with how many.
+
+    Those of attempts that have ended otherwise are deleted.
+    """
+    rows = await db.fetch(
+        """
+        with due as (
+          select f.id, exists (select from outputs o where o.file_id = f.id) as made from files f
+          where f.provisional_since < now() - interval '1 minute'
+            and not exists (select from attempts a where a.id = f.attempt_id and a.state <> 'ended')
+          order by f.provisional_since limit $1 for update skip locked
+        ), gone as (
+          delete from files f using due d where f.id = d.id and not d.made
+        ), kept as (
+          update files f set provisional_since = null from due d where f.id = d.id and d.made
+        )
+        select id from due
+        """,
+        limit,
+    )
+    return len(rows)
 
 
 async def has_content(db: Database, organisation_id: str, sha256: bytes, size: int) -> bool:

@@ -96,23 +96,27 @@ async def forget(db: Database, organisation_id: str, run_id: str) -> None:
 
 
 class Along(Struct, frozen=True):
-    """What goes to a machine along with a run's graph: the editor's graph, and keys of other services, encrypted."""
+    """What goes to a machine along with a run's graph: the editor's graph, and keys of other services, encrypted.
+
+    dialect: through which door the graph came; None: it was not sent whole.
+    """
 
     ui_graph: Any = None
     sealed: bytes | None = None
+    dialect: str | None = None
 
 
 async def along(db: Database, organisation_id: str, run_id: str) -> Along:
     """What went along with a run's graph."""
     row = await db.fetchrow(
         """
-        select extra -> 'extra_pnginfo' -> 'workflow' as ui_graph, sealed
+        select extra -> 'extra_pnginfo' -> 'workflow' as ui_graph, sealed, dialect
         from sent_graphs where organisation_id = $1 and run_id = $2
         """,
         organisation_id,
         run_id,
     )
-    return Along() if row is None else Along(row["ui_graph"], row["sealed"])
+    return Along() if row is None else Along(row["ui_graph"], row["sealed"], row["dialect"])
 
 
 async def drop_keys(db: Database) -> int:

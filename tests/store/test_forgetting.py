@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from drivers.wire import Output, RunId
+from drivers.wire import Failure, Output, RunId
 from orchestrator import wire
 from orchestrator.config import Config
 from orchestrator.errors import Unavailable
@@ -147,6 +147,29 @@ async def test_assets_go_when_their_time_is_over(db: Database, storage: Files, t
     await db.execute("update runs set status = 'cancelled', ended_at = now() where id = $1", run)
     await everything(loop)
     assert await assets.get(db, team.organisation_id, ids_of["needed"]) is None
+
+
+async def test_files_that_came_early_stay_only_as_outputs(db: Database, storage: Files, tmp_path: Path) -> None:
+    """While their attempt goes on they stay; of one that failed they go, of one that succeeded the outputs stay."""
+    team = await make_team(db)
+    ledger = Ledger(db, lambda _changes, _to_tell: None)
+    found = {}
+    for name in ("goes on", "fails", "succeeds"):
+        run = await queue_run(db, team, max_attempts=1)
+        attempt, token = await place(ledger, team, run)
+        file = found[name] = await store(db, storage, team, name.encode(), attempt)
+        await db.execute("update files set provisional_since = now() - interval '1 hour' where id = $1", file)
+        await ledger.apply([Change(run, Reported(attempt, 1, "started"), token=token)])
+        if name == "fails":
+            event = Reported(attempt, 2, "failed", Failure("node_error", "no"))
+            await ledger.apply([Change(run, event, token=token)])
+        if name == "succeeds":
+            outputs = [Output("9", "images", file)]
+            await ledger.apply([Change(run, Reported(attempt, 2, "success"), token=token, outputs=outputs)])
+    await everything(Retain(db, storage, Config(data=tmp_path), grace_s=0))
+    left = {str(row["id"]): row["provisional_since"] for row in await db.fetch("select * from files")}
+    assert set(left) == {found["goes on"], found["succeeds"]}
+    assert [left[found[name]] is None for name in ("goes on", "succeeds")] == [False, True]
 
 
 async def test_keys_that_went_along_are_forgotten_with_the_end_of_their_run(db: Database) -> None:

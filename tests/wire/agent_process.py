@@ -80,7 +80,9 @@ async def until(condition: Callable[[], object], timeout: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-def job(attempt: str, workflow: dict, files: list[JobFile] | None = None, timeout_s: int = 60) -> Job:
+def job(
+    attempt: str, workflow: dict, files: list[JobFile] | None = None, timeout_s: int = 60, *, live_outputs: bool = False
+) -> Job:
     return Job(
         run_id=RunId(f"run-{attempt}"),
         attempt_id=AttemptId(attempt),
@@ -89,6 +91,7 @@ def job(attempt: str, workflow: dict, files: list[JobFile] | None = None, timeou
         workflow=workflow,
         timeout_s=timeout_s,
         files=files or [],
+        live_outputs=live_outputs,
     )
 
 

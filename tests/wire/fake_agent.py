@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,18 @@ import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from drivers.wire import AskObjectInfo, Assign, Hello, Inventory, Job, ObjectInfo, Output, ServerFrame
+from drivers.wire import (
+    AgentFrame,
+    AskObjectInfo,
+    Assign,
+    GrantRequest,
+    Hello,
+    Inventory,
+    Job,
+    ObjectInfo,
+    Output,
+    ServerFrame,
+)
 from machine_agent.object_info import Packed, pack
 
 PATIENCE_S = 60.0
@@ -46,6 +58,21 @@ class FakeAgent:
         """The newest job that it was given, once there is one."""
         await self.has(Assign)
         return [frame.job for frame in self.frames if isinstance(frame, Assign)][-1]
+
+    async def send(self, frame: AgentFrame) -> None:
+        """Say something by the line."""
+        await self._socket.send(msgspec.json.encode(frame).decode())
+
+    async def upload(self, job: Job, name: str, data: bytes, *, early: bool = False) -> str:
+        """Store an output; returns its id."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        asked = GrantRequest(job.attempt_id, name, "image/png", len(data), sha256, early)
+        headers = {"Authorization": f"Bearer {job.token}"}
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            body = msgspec.json.encode(asked)
+            grant = (await client.post("/api/upload-grants", content=body, headers=headers)).json()
+            assert (await client.put(grant["url"], content=data)).status_code == 204
+        return grant["file_id"]
 
     async def work_off(self, job: Job, outputs: list[Output]) -> None:
         """Report that the job was done, and what came of it."""

@@ -114,6 +114,8 @@ class Executor:
         for node_id, node in prompt.items():
             await self.tell(prompt_id, "executing", node=node_id)
             problem = await self.node(prompt_id, prompt, node_id, node, outputs)
+            if node_id in outputs:
+                await self.tell(prompt_id, "executed", node=node_id, output=outputs[node_id])
             if self.interrupted.is_set():
                 messages.append(["execution_interrupted", {"prompt_id": prompt_id, "node_id": node_id}])
                 return _entry(outputs, "error", messages)

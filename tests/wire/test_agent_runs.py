@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from drivers.wire import AgentLog, AttemptId, Declined, Drain, Hello, InventoryChanged, Log, Preview, Progress, Stop
+from drivers.wire import (
+    AgentLog,
+    AttemptId,
+    Declined,
+    Drain,
+    Hello,
+    InventoryChanged,
+    Log,
+    NodeDone,
+    Preview,
+    Progress,
+    Stop,
+)
 from tests.wire.agent_process import AgentProcess, copying, job, until, waiting
 from tests.wire.fake_orchestrator import CREDENTIAL, FakeOrchestrator, beats
 
@@ -72,6 +84,25 @@ async def test_live_frames_and_beats(orchestrator: FakeOrchestrator, agent: Agen
     await orchestrator.until(lambda: len(beats(orchestrator)) >= count + 3)
     assert beats(orchestrator)[-1].used == 0
     assert beats(orchestrator)[-1].attempts == []
+
+
+async def test_what_nodes_make_is_told_as_they_end_where_it_is_asked_for(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """While the prompt goes on its first outputs are stored and told; at the end they are not sent again."""
+    graph = copying({"3": {"class_type": "Text", "inputs": {"text": "hi"}}})
+    graph |= {"a": {"class_type": "Wait", "inputs": {}}}
+    await orchestrator.assign(job("a1", graph, [orchestrator.file("photo", PHOTO)], live_outputs=True))
+    await orchestrator.until(lambda: len(orchestrator.frames_of(NodeDone)) == 2)
+    assert "uploading" not in orchestrator.statuses("a1")
+    frames = orchestrator.frames_of(NodeDone)
+    told = {frame.node_id: [(o.kind, o.file_id, o.data) for o in frame.outputs] for frame in frames}
+    assert told == {"3": [("text", None, ["hi"])], "9": [("images", "file-1", None)]}
+    assert orchestrator.uploads == {"file-1": PHOTO}
+    agent.go()
+    event = await orchestrator.ended("a1")
+    assert [(o.node_id, o.file_id) for o in event.outputs] == [("3", None), ("9", "file-1")]
+    assert [grant.early for grant in orchestrator.grants] == [True]
 
 
 async def test_what_the_executor_writes_comes_over_the_line(

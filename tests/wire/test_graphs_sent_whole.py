@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from typing import Any
 from uuid import uuid4
@@ -10,8 +11,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from comfy_sdk import Comfy
+from websockets.asyncio.client import ClientConnection, connect
 
-from drivers.wire import Inventory, Output
+from drivers.wire import AskObjectInfo, Inventory, NodeDone, Output
 from tests.wire.fake_agent import connected, register
 
 pytestmark = pytest.mark.anyio
@@ -91,3 +93,42 @@ async def test_texts_are_outputs_that_the_client_downloads(api, orchestrator, mo
     assert (asset["size_bytes"], asset["job_id"]) == (len(body), job.id)
     refused = await api.get(f"/api/v2/assets/{text.id}/content", headers={"Range": "bytes=999-"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (416, "range_not_satisfiable")
+
+
+async def test_nodes_are_told_as_they_end_and_their_files_are_there(api, orchestrator):
+    """A ComfyUI client: `executed` of a node while the prompt goes on, its picture at once, and each node once."""
+    node, data = f"Node{uuid4().hex}", secrets.token_bytes(100)
+    declared = {node: {"input": {"required": {"text": ["STRING"]}}, "output_node": True}}
+    machine, client_id = await register(api), uuid4().hex
+    url = orchestrator.url.replace("http", "ws", 1) + f"/comfy/ws?clientId={client_id}&token={orchestrator.api_key}"
+    async with (
+        connected(orchestrator.url, machine, Inventory(node_classes=[node]), declared) as agent,
+        connect(url, proxy=None) as socket,
+    ):
+        await agent.has(AskObjectInfo)
+        body = {"prompt": _graph(node), "client_id": client_id}
+        async with asyncio.timeout(20):
+            while (await api.post("/comfy/prompt", json=body)).status_code != 200:
+                await asyncio.sleep(0.05)
+            job = await agent.job()
+            file_id = await agent.upload(job, "made.png", data, early=True)
+            made = [Output("1", "images", file_id), Output("1", "text", data=["hi"])]
+            strange = Output("1", "images", str(uuid4()))
+            await agent.send(NodeDone(job.run_id, job.attempt_id, "1", [*made, strange]))
+            told = await _until(socket, "executed")
+            item = {"filename": "made.png", "subfolder": job.run_id, "type": "output"}
+            assert told[-1]["data"]["output"] == {"images": [item], "text": ["hi"]}
+            seen = await api.get("/comfy/view", params=item, follow_redirects=True)
+            assert seen.content == data
+            await agent.work_off(job, made)
+            rest = await _until(socket, "execution_success")
+    assert "executed" not in [message["type"] for message in rest]
+    assert job.live_outputs
+
+
+async def _until(socket: ClientConnection, kind: str) -> list[dict[str, Any]]:
+    """The messages up to one of this kind."""
+    seen: list[dict[str, Any]] = []
+    while not seen or seen[-1]["type"] != kind:
+        seen.append(json.loads(await socket.recv()))
+    return seen

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -158,7 +159,10 @@ async def view(
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise BadRequest("filename names no file", code="bad_request")
     kind = folder or str(request.query_params.get("type", "output"))
-    file = await _find(db, sender_of(request.user), name, subfolder.strip("/"), kind)
+    place = subfolder.strip("/")
+    file = await _find(db, sender_of(request.user), name, place, kind)
+    if file is None and kind != "input":
+        file = await _made_so_far(db, files, request.user.organisation_id, _path(place, name))
     if file is None:
         raise NotFound("there is no such file", code="file_not_found")
     if preview is not None or channel in REDUCED:
@@ -181,6 +185,18 @@ async def _in_another_form(files: Files, file: FileRow, preview: str | None, cha
         "X-Content-Type-Options": "nosniff",
     }
     return Response(body, media_type=kind, headers=headers)
+
+
+async def _made_so_far(db: Database, files: Files, organisation_id: str, path: str) -> FileRow | None:
+    """An output of a run that has not ended."""
+    run_id, _, name = path.rpartition("/")
+    try:
+        file = await rows.of_running(db, organisation_id, UUID(run_id), name)
+    except ValueError:
+        return None
+    if file is not None and not file.stored and await files.confirm(db, [file.id], file.attempt_id or ""):
+        return None
+    return file
 
 
 async def _find(db: Database, sender: Sender, name: str, subfolder: str, folder: str) -> FileRow | None:

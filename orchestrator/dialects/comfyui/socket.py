@@ -16,7 +16,7 @@ from litestar.exceptions import WebSocketDisconnect
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
 from orchestrator.dialects.comfyui.door import sender_of
-from orchestrator.live.hub import Hub, LiveEvent, PreviewEvent, TooSlow
+from orchestrator.live.hub import Hub, LiveEvent, NodeEvent, PreviewEvent, TooSlow
 from orchestrator.runs import prompts
 from orchestrator.runs.prompts import Told
 from orchestrator.runs.state import TERMINAL
@@ -59,7 +59,7 @@ class Client:
 
     async def follow(self, hub: Hub) -> None:
         """Tell the client of its prompts for as long as it listens. Raises TooSlow."""
-        with hub.subscribe(self._sender.organisation_id, previews=True) as subscription:
+        with hub.subscribe(self._sender.organisation_id, previews=True, nodes=True) as subscription:
             await self._status(sid=self._client_id)
             await self._look_again()
             while True:
@@ -93,6 +93,11 @@ class Client:
             await self._changed(event.run_id, event.status)
         elif isinstance(event, ProgressEvent):
             for name, data in prompts.on_progress(event, datetime.now(UTC), self._told[event.run_id]):
+                await self._send(name, data)
+        elif isinstance(event, NodeEvent):
+            made = prompts.ui_of(event.run_id, [(event.node_id, *one) for one in event.made]).get(event.node_id, {})
+            now, told = datetime.now(UTC), self._told[event.run_id]
+            for name, data in prompts.on_node(event.run_id, event.node_id, made, now, told):
                 await self._send(name, data)
         elif isinstance(event, PreviewEvent):
             frame = prompts.preview_frame(

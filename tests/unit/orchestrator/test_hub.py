@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import TooMany
 from orchestrator.live import following
-from orchestrator.live.hub import MOST_LOGS, Hub
+from orchestrator.live.hub import MOST_LOGS, MOST_NODES, Hub, NodeEvent
 from orchestrator.wire import LogPart, ProgressEvent, RunEvent
 
 pytestmark = pytest.mark.anyio
@@ -19,6 +19,19 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def log(number: int) -> LogPart:
     """A line of the run r."""
     return LogPart(str(number), "r", "a", NOW, [str(number)])
+
+
+async def test_ends_of_nodes_come_before_the_end_of_their_run() -> None:
+    """To whoever asks for them only, in order, the newest when too many wait."""
+    hub = Hub()
+    with hub.subscribe("o", nodes=True) as reader, hub.subscribe("o") as other:
+        for number in range(MOST_NODES + 1):
+            hub.publish("o", NodeEvent("r", str(number), []))
+        hub.publish("o", RunEvent("r", 2, "success", NOW))
+        seen = [await reader.next(0) for _ in range(MOST_NODES + 1)]
+        assert [event.node_id for event in seen[:-1]] == [str(number + 1) for number in range(MOST_NODES)]
+        assert isinstance(seen[-1], RunEvent)
+        assert isinstance(await other.next(0), RunEvent)
 
 
 async def test_lines_go_to_those_who_ask_for_them_and_come_before_the_end() -> None:

@@ -49,6 +49,29 @@ def test_a_run_that_ends_badly_says_how(status, kind) -> None:
     assert messages[0][1]["node_id"] == "3"
 
 
+def test_a_node_is_told_when_it_ends_and_not_again() -> None:
+    """Executing, executed, and the state of all; at the end only what was not told, or was told otherwise."""
+    told = Told()
+    first = list(prompts.on_node(RUN, "3", {"text": ["a"]}, NOW, told))
+    assert _kinds(first) == ["execution_start", "execution_cached", "executing", "executed", "progress_state"]
+    assert first[3][1] == {"node": "3", "display_node": "3", "output": {"text": ["a"]}, "prompt_id": RUN}
+    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.1, "3"), NOW, told)) == []
+    assert _kinds(prompts.on_progress(ProgressEvent(RUN, 0.1, "4"), NOW, told)) == ["executing", "progress_state"]
+    assert _kinds(prompts.on_node(RUN, "4", {"text": ["b"]}, NOW, told)) == ["executed", "progress_state"]
+    ui = {"3": {"text": ["a"]}, "4": {"text": ["other"]}, "9": {"images": [{"filename": "a.png"}]}}
+    last = list(prompts.on_status(RUN, "success", NOW, told, None, ui))
+    assert [data["node"] for name, data in last if name == "executed"] == ["4", "9"]
+    assert _kinds(prompts.on_node(RUN, "9", {}, NOW, told)) == []
+
+
+def test_another_attempt_tells_its_nodes_anew() -> None:
+    """What an attempt that was lost had made counts no more."""
+    told = Told()
+    list(prompts.on_node(RUN, "3", {"text": ["a"]}, NOW, told))
+    assert _kinds(prompts.on_status(RUN, "not-started", NOW, told, None, {})) == []
+    assert _kinds(prompts.on_node(RUN, "3", {"text": ["a"]}, NOW, told)) == ["executing", "executed", "progress_state"]
+
+
 def test_progress_moves_from_node_to_node() -> None:
     """`executing` once for each node, `progress` where there are steps, and a state of all that began."""
     told = Told(begun=True)
