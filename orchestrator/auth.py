@@ -114,7 +114,7 @@ class Requires:
         if self.scope is not None and principal.scopes is not None and self.scope not in principal.scopes:
             raise Forbidden(f"this needs the scope {self.scope}; the key has not been given it", code="scope_missing")
         if principal.deployment_ids is not None and self.scope is not None and not self.bound:
-            raise Forbidden("this key is bound to deployments; it starts, lists and looks at their runs", code="key_bound")
+            raise Forbidden("this key is bound to deployments; it sees and starts their runs", code="key_bound")
 
 
 def requires(role: Role, scope: Scope | None = None, *, bound: bool = False) -> Guard:

@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from litestar.openapi import ResponseSpec
 from msgspec import UNSET, UnsetType
 
-from orchestrator.api.etags import IfMatch, expected, tagged
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
@@ -52,12 +52,16 @@ def _id(path: str, text: str) -> UUID:
 
 
 async def _shown(
-    db: Database, principal: Principal, deployment_id: UUID, status_code: int = 200
+    db: Database,
+    principal: Principal,
+    deployment_id: UUID,
+    status_code: int = 200,
+    if_none_match: str | None = None,
 ) -> Response[Deployment]:
     found = await deployments.get(db, principal.organisation_id, deployment_id)
     if found is None:
         raise _absent(deployment_id)
-    return tagged(found, found.revision, status_code)
+    return tagged(found, found.revision, status_code, if_none_match)
 
 
 @post(
@@ -101,12 +105,14 @@ async def list_deployments(
     "/{deployment_id:uuid}",
     operation_id="get_deployment",
     summary="One deployment",
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
     guards=[requires("playground", "deployments:read")],
 )
-async def get_deployment(deployment_id: UUID, principal: Principal, db: Database) -> Response[Deployment]:
+async def get_deployment(
+    deployment_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Deployment]:
     """One deployment; its ETag names this state of it."""
-    return await _shown(db, principal, deployment_id)
+    return await _shown(db, principal, deployment_id, if_none_match=if_none_match)
 
 
 @patch(

@@ -1,12 +1,13 @@
-"""API keys under /api/v1/api-keys: make (shown once), list, rotate, revoke."""
+"""API keys under /api/v1/api-keys: make (shown once), list, look at, rotate, revoke."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from uuid import UUID
 
-from litestar import Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Authenticator, Principal, requires
@@ -14,7 +15,7 @@ from orchestrator.credentials import hint_of, new_api_key
 from orchestrator.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from orchestrator.runs.access import RANK, Grant, excess, handed_on
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.store import keys
+from orchestrator.store import keys, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest
 from orchestrator.wire import ApiKey, ApiKeyCreate, ApiKeyRotate, Page
@@ -68,27 +69,51 @@ async def list_keys(principal: Principal, db: Database, cursor: Cursor = None, l
     return page_of(await keys.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
+@get(
+    "/{key_id:uuid}",
+    operation_id="get_api_key",
+    summary="One API key",
+    responses={**documented(403, 404), **UNCHANGED},
+    guards=[requires("developer", "keys:read")],
+)
+async def get_key(
+    key_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[ApiKey]:
+    """Never the key itself; the ETag names this state of it."""
+    revision = await revisions.present(db, "API key", principal.organisation_id, key_id)
+    found = await keys.get(db, principal.organisation_id, key_id)
+    if found is None:
+        raise _absent(key_id)
+    return tagged(found, revision, if_none_match=if_none_match)
+
+
+def _absent(key_id: UUID) -> NotFound:
+    return NotFound(f"there is no API key {key_id}", code="api_key_not_found")
+
+
 @delete(
     "/{key_id:uuid}",
     status_code=204,
     operation_id="revoke_api_key",
     summary="Revoke",
-    responses=documented(403, 404),
+    responses=documented(403, 404, 412),
     guards=[requires("developer", "keys:write")],
 )
-async def revoke(key_id: UUID, principal: Principal, db: Database, auth: Authenticator) -> None:
+async def revoke(
+    key_id: UUID, principal: Principal, db: Database, auth: Authenticator, if_match: IfMatch = None
+) -> None:
     """End a key, at once here and within seconds on other replicas."""
     grant = await _grant(db, principal, key_id)
     if RANK[grant.role] > RANK[principal.role]:
         raise Forbidden(f"a {principal.role} cannot revoke a key with the role {grant.role}")
-    await keys.revoke(db, principal.organisation_id, key_id, principal.actor)
+    await keys.revoke(db, principal.organisation_id, key_id, principal.actor, expected(if_match))
     auth.forget(key_id=str(key_id))
 
 
 async def _grant(db: Database, principal: Principal, key_id: UUID) -> Grant:
     grant = await keys.grant_of(db, principal.organisation_id, key_id)
     if grant is None:
-        raise NotFound(f"there is no API key {key_id}", code="api_key_not_found")
+        raise _absent(key_id)
     return grant
 
 
@@ -97,17 +122,24 @@ async def _grant(db: Database, principal: Principal, key_id: UUID) -> Grant:
     status_code=200,
     operation_id="rotate_api_key",
     summary="Exchange a key's secret",
-    responses=documented(400, 403, 404, 409),
+    responses=documented(400, 403, 404, 409, 412),
     guards=[requires("developer", "keys:write")],
 )
-async def rotate(key_id: UUID, data: ApiKeyRotate, principal: Principal, db: Database, auth: Authenticator) -> ApiKey:
+async def rotate(
+    key_id: UUID,
+    data: ApiKeyRotate,
+    principal: Principal,
+    db: Database,
+    auth: Authenticator,
+    if_match: IfMatch = None,
+) -> ApiKey:
     """The answer holds the new key, once. Name, role, scopes and expiry stay; the old key works for `grace_s` more."""
     beyond = excess(principal.grant, await _grant(db, principal, key_id))
     if beyond is not None:
         raise Forbidden(f"this key may do more than the caller: {beyond}", code="key_exceeds_maker")
     secret = new_api_key()
     new = keys.Secret(digest(secret), hint_of(secret), data.grace_s)
-    rotated = await keys.rotate(db, principal.organisation_id, key_id, new, principal.actor)
+    rotated = await keys.rotate(db, principal.organisation_id, key_id, new, principal.actor, expected(if_match))
     if rotated is None:
         raise Conflict(f"the API key {key_id} was revoked or has expired", code="api_key_ended")
     auth.forget(key_id=str(key_id))
@@ -118,7 +150,7 @@ async def rotate(key_id: UUID, data: ApiKeyRotate, principal: Principal, db: Dat
 routes = [
     Router(
         "/api/v1/api-keys",
-        route_handlers=[create, list_keys, revoke, rotate],
+        route_handlers=[create, list_keys, get_key, revoke, rotate],
         guards=[requires("developer")],
         tags=["api-keys"],
     )

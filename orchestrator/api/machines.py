@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Router, delete, get, patch, post
+from litestar import Response, Router, delete, get, patch, post
 from litestar.params import Parameter
 
 from drivers.registry import why_absent
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
@@ -19,7 +20,7 @@ from orchestrator.config import Config
 from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
 from orchestrator.live.endpoints import check_endpoint
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.store import machines
+from orchestrator.store import machines, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
 from orchestrator.wire import EnrolToken, Machine, MachineCreate, MachineUpdate, Page
@@ -65,12 +66,21 @@ async def list_machines(principal: Principal, db: Database, cursor: Cursor = Non
     "/{machine_id:uuid}",
     operation_id="get_machine",
     summary="One machine",
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
     guards=[requires("viewer", "machines:read")],
 )
-async def get_machine(machine_id: UUID, principal: Principal, db: Database) -> Machine:
-    """One machine with the inventory its agent reported."""
-    return await shown_machine(db, principal, machine_id)
+async def get_machine(
+    machine_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Machine]:
+    """One machine with the inventory its agent reported; its ETag names this state of it."""
+    return await _tagged(db, principal, machine_id, if_none_match)
+
+
+async def _tagged(
+    db: Database, principal: Principal, machine_id: UUID, if_none_match: str | None = None
+) -> Response[Machine]:
+    revision = await revisions.present(db, "machine", principal.organisation_id, machine_id)
+    return tagged(await shown_machine(db, principal, machine_id), revision, if_none_match=if_none_match)
 
 
 async def shown_machine(db: Database, principal: Principal, machine_id: UUID) -> Machine:
@@ -86,7 +96,7 @@ async def shown_machine(db: Database, principal: Principal, machine_id: UUID) ->
     guards=[requires("developer", "machines:write")],
     operation_id="update_machine",
     summary="Change a machine",
-    responses=documented(400, 403, 404, 409),
+    responses=documented(400, 403, 404, 409, 412),
 )
 async def update(
     machine_id: UUID,
@@ -94,12 +104,14 @@ async def update(
     principal: Principal,
     db: Database,
     on_machine_changed: Callable[[str], None],
-) -> Machine:
+    if_match: IfMatch = None,
+) -> Response[Machine]:
     """Change its name, labels or policy; what is left out stays. What it works on goes on."""
-    if not await machines.update(db, principal.organisation_id, machine_id, data, principal.actor):
+    seen = expected(if_match)
+    if not await machines.update(db, principal.organisation_id, machine_id, data, principal.actor, seen):
         raise _absent(machine_id)
     on_machine_changed(str(machine_id))
-    return await shown_machine(db, principal, machine_id)
+    return await _tagged(db, principal, machine_id)
 
 
 @post(
@@ -168,7 +180,7 @@ async def undrain(
     guards=[requires("developer", "machines:write")],
     operation_id="delete_machine",
     summary="Delete a machine",
-    responses=documented(403, 404, 409),
+    responses=documented(403, 404, 409, 412),
 )
 async def delete_machine(
     machine_id: UUID,
@@ -176,9 +188,11 @@ async def delete_machine(
     db: Database,
     on_machine_changed: Callable[[str], None],
     force: Force = False,
+    if_match: IfMatch = None,
 ) -> None:
     """Forget it and lock its agent out. Refused while it holds attempts, unless forced."""
-    if not await machines.delete(db, principal.organisation_id, machine_id, force=force, actor=principal.actor):
+    seen, organisation_id = expected(if_match), principal.organisation_id
+    if not await machines.delete(db, organisation_id, machine_id, force=force, actor=principal.actor, expected=seen):
         raise _absent(machine_id)
     on_machine_changed(str(machine_id))
 

@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from litestar import Router, delete, get, patch, post
+from litestar import Response, Router, delete, get, patch, post
 from litestar.params import Parameter
 
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Authenticator, Principal, actor_of, requires
 from orchestrator.errors import ApiProblem, Conflict, Forbidden, NotFound
 from orchestrator.runs.access import RANK, Stays
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.store import members
+from orchestrator.store import members, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
 from orchestrator.wire import Invitation, InvitationCreate, Member, MemberUpdate, Page, Role
@@ -49,11 +50,14 @@ async def list_members(principal: Principal, db: Database, cursor: Cursor = None
     return page_of(await members.page(db, principal.organisation_id, decode_cursor(cursor), limit + 1), limit)
 
 
-async def _shown(db: Database, principal: Principal, user_id: UUID) -> Member:
+async def _shown(
+    db: Database, principal: Principal, user_id: UUID, if_none_match: str | None = None
+) -> Response[Member]:
+    revision = await revisions.present(db, "member", principal.organisation_id, user_id)
     member = await members.get(db, principal.organisation_id, user_id)
     if member is None:
         raise _absent(user_id)
-    return member
+    return tagged(member, revision, if_none_match=if_none_match)
 
 
 @get(
@@ -61,11 +65,13 @@ async def _shown(db: Database, principal: Principal, user_id: UUID) -> Member:
     operation_id="get_member",
     summary="One member",
     guards=[requires("viewer", "members:read")],
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
 )
-async def get_member(user_id: UUID, principal: Principal, db: Database) -> Member:
-    """One member."""
-    return await _shown(db, principal, user_id)
+async def get_member(
+    user_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Member]:
+    """One member; the ETag names this state of the membership."""
+    return await _shown(db, principal, user_id, if_none_match)
 
 
 @patch(
@@ -73,11 +79,18 @@ async def get_member(user_id: UUID, principal: Principal, db: Database) -> Membe
     operation_id="update_member",
     summary="Give a member another role",
     guards=[requires("admin", "members:write")],
-    responses=documented(400, 403, 404, 409),
+    responses=documented(400, 403, 404, 409, 412),
 )
-async def update(user_id: UUID, data: MemberUpdate, principal: Principal, db: Database, auth: Authenticator) -> Member:
+async def update(
+    user_id: UUID,
+    data: MemberUpdate,
+    principal: Principal,
+    db: Database,
+    auth: Authenticator,
+    if_match: IfMatch = None,
+) -> Response[Member]:
     """At once here and within seconds on other replicas; API keys that the member made never rank higher either."""
-    await _change(db, principal, user_id, data.role, keep_keys=True)
+    await _change(db, principal, user_id, data.role, keep_keys=True, seen=expected(if_match))
     auth.forget(user_id=str(user_id))
     return await _shown(db, principal, user_id)
 
@@ -88,18 +101,25 @@ async def update(user_id: UUID, data: MemberUpdate, principal: Principal, db: Da
     operation_id="remove_member",
     summary="Remove a member",
     guards=[requires("admin", "members:write")],
-    responses=documented(403, 404, 409),
+    responses=documented(403, 404, 409, 412),
 )
 async def remove(
-    user_id: UUID, principal: Principal, db: Database, auth: Authenticator, keep_keys: KeepKeys = False
+    user_id: UUID,
+    principal: Principal,
+    db: Database,
+    auth: Authenticator,
+    keep_keys: KeepKeys = False,
+    if_match: IfMatch = None,
 ) -> None:
     """Their logins end, and the API keys they made unless `keep_keys` is given. What they made stays."""
-    await _change(db, principal, user_id, None, keep_keys=keep_keys)
+    await _change(db, principal, user_id, None, keep_keys=keep_keys, seen=expected(if_match))
     auth.forget(user_id=str(user_id))
 
 
-async def _change(db: Database, principal: Principal, user_id: UUID, role: Role | None, *, keep_keys: bool) -> None:
-    done = await members.change(db, actor_of(principal), user_id, role, keep_keys=keep_keys)
+async def _change(
+    db: Database, principal: Principal, user_id: UUID, role: Role | None, *, keep_keys: bool, seen: int | None
+) -> None:
+    done = await members.change(db, actor_of(principal), user_id, role, keep_keys=keep_keys, expected=seen)
     if done == "absent":
         raise _absent(user_id)
     if done != "done":

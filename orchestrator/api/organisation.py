@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Router, delete, get, patch, put
+from litestar import Response, Router, delete, get, patch, put
 from litestar.params import Parameter
 
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Authenticator, Principal, actor_of, requires
@@ -15,7 +16,7 @@ from orchestrator.errors import Conflict, Forbidden, NotFound
 from orchestrator.live.secret_values import SecretValues
 from orchestrator.runs.access import RANK
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.store import members, organisations
+from orchestrator.store import members, organisations, revisions
 from orchestrator.store.db import Database
 from orchestrator.vault import Vault
 from orchestrator.wire import Organisation, OrganisationUpdate, Page, SecretInfo, SecretSet, Session
@@ -33,28 +34,36 @@ def _gone() -> NotFound:
     operation_id="get_organisation",
     summary="My organisation",
     guards=[requires("playground", "organisation:read")],
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
 )
-async def get_organisation(principal: Principal, db: Database) -> Organisation:
-    """The organisation of the credential."""
+async def get_organisation(
+    principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Organisation]:
+    """The organisation of the credential; its ETag names this state of it."""
+    return await _shown(db, principal, if_none_match)
+
+
+async def _shown(db: Database, principal: Principal, if_none_match: str | None = None) -> Response[Organisation]:
+    revision = await revisions.present(db, "organisation", principal.organisation_id, principal.organisation_id)
     found = await organisations.get(db, principal.organisation_id)
     if found is None:
         raise _gone()
-    return found
+    return tagged(found, revision, if_none_match=if_none_match)
 
 
 @patch(
     operation_id="update_organisation",
     summary="Change my organisation",
     guards=[requires("admin", "organisation:write")],
-    responses=documented(400, 403, 404),
+    responses=documented(400, 403, 404, 412),
 )
-async def update(data: OrganisationUpdate, principal: Principal, db: Database) -> Organisation:
+async def update(
+    data: OrganisationUpdate, principal: Principal, db: Database, if_match: IfMatch = None
+) -> Response[Organisation]:
     """What is left out stays. A node policy holds for versions uploaded and runs started from now on."""
-    changed = await organisations.update(db, principal.organisation_id, data, principal.actor)
-    if changed is None:
+    if not await organisations.update(db, principal.organisation_id, data, principal.actor, expected(if_match)):
         raise _gone()
-    return changed
+    return await _shown(db, principal)
 
 
 @get(

@@ -5,6 +5,7 @@ Handlers only translate: what fits is decided in runs/inputs.py, what may change
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from orchestrator import wire
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import NO_NUL, Cursor, Limit, Moment, moment
 from orchestrator.api.problems import documented
@@ -34,7 +36,7 @@ from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.preferences import wait_s, wants_stream
 from orchestrator.runs.schedule import explain
 from orchestrator.runs.state import TERMINAL, Cancel
-from orchestrator.store import run_marks, run_pages, runs
+from orchestrator.store import revisions, run_marks, run_pages, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
@@ -42,6 +44,10 @@ WAITED: Final = {
     200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
 }
 Tagged = Annotated[str | None, Parameter(max_length=50, pattern=NO_NUL, description="Only runs with this tag.")]
+Described = Annotated[
+    list[str] | None, Parameter(description="Only runs with this `name=value` in their metadata; several: all.")
+]
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NOBODY: Final = str(UUID(int=0))
 
 
@@ -81,6 +87,8 @@ async def create(
             pool=data.pool,
             timeout_s=data.timeout_s,
             max_attempts=data.max_attempts,
+            metadata=data.metadata,
+            tags=data.tags,
             once=await once_of(request),
             api_key_id=principal.key_id,
             only=principal.deployment_ids,
@@ -150,6 +158,7 @@ async def list_runs(
     created_before: Moment = None,
     favourite: bool | None = None,
     tag: Tagged = None,
+    metadata: Described = None,
 ) -> wire.Page[wire.Run]:
     """Newest first; what is given narrows it. A key that is bound to deployments finds their runs only."""
     filters = run_pages.Filters(
@@ -166,9 +175,22 @@ async def list_runs(
         created_before=moment("created_before", created_before),
         favourite=favourite,
         tag=tag,
+        metadata=_described(metadata),
     )
     found = await run_pages.page(db, principal.organisation_id, filters, decode_cursor(cursor), limit + 1)
     return page_of(found, limit)
+
+
+def _described(wanted: list[str] | None) -> dict[str, str] | None:
+    """`name=value`, any number of times. Raises Invalid."""
+    found = {}
+    for text in wanted or ():
+        name, equals, value = text.partition("=")
+        if not equals or not _NAME.fullmatch(name) or "\0" in value:
+            message = "looks like name=value; a name has letters, digits, `_`, `.` and `-`"
+            raise Invalid(f"metadata {message}", errors=[FieldError("metadata", message)])
+        found[name] = value
+    return found or None
 
 
 def _text(value: UUID | None) -> str | None:
@@ -180,11 +202,14 @@ def _text(value: UUID | None) -> str | None:
     operation_id="get_run",
     summary="Look at a run",
     guards=[requires("playground", "runs:read", bound=True)],
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
 )
-async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub) -> wire.Run:
+async def get_run(
+    run_id: UUID, principal: Principal, db: Database, files: Files, hub: Hub, if_none_match: IfNoneMatch = None
+) -> Response[wire.Run]:
     """With its attempts, outputs, live progress, and while it waits the reason why nobody has taken it."""
     organisation_id, wanted = principal.organisation_id, str(run_id)
+    noted = await revisions.present(db, "run", organisation_id, wanted)
     run = await own_run(db, principal, run_id)
     run.attempt_list = await runs.attempts_of(db, organisation_id, wanted)
     run.outputs = await signed_outputs(db, files, organisation_id, wanted)
@@ -195,7 +220,7 @@ async def get_run(run_id: UUID, principal: Principal, db: Database, files: Files
     live = hub.progress(wanted)
     if live is not None and run.status not in TERMINAL:
         run.progress, run.progress_text = live.value, live.text
-    return run
+    return tagged(run, noted, if_none_match=if_none_match)
 
 
 async def own_run(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
@@ -266,13 +291,16 @@ async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wi
     operation_id="update_run_marks",
     summary="Note something about a run",
     guards=[requires("playground", "runs:write", bound=True)],
-    responses=documented(400, 403, 404),
+    responses=documented(400, 403, 404, 412),
 )
-async def update(run_id: UUID, data: wire.RunUpdate, principal: Principal, db: Database) -> wire.Run:
+async def update(
+    run_id: UUID, data: wire.RunUpdate, principal: Principal, db: Database, if_match: IfMatch = None
+) -> Response[wire.Run]:
     """Favourite, note and tags; what is left out stays. A favourite is kept whatever its age."""
     await own_run(db, principal, run_id)
-    await run_marks.mark(db, principal.organisation_id, str(run_id), data)
-    return await own_run(db, principal, run_id)
+    await run_marks.mark(db, principal.organisation_id, str(run_id), data, expected(if_match))
+    noted = await revisions.present(db, "run", principal.organisation_id, run_id)
+    return tagged(await own_run(db, principal, run_id), noted)
 
 
 @get(

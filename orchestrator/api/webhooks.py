@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from litestar import Router, delete, get, patch, post
+from litestar import Response, Router, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.params import Parameter, QueryParameter
 
 from drivers import egress
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
@@ -24,6 +25,7 @@ from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
 from orchestrator.live.starting import refuse_url
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.webhooks import ping_body, signed_headers, webhook_secret
+from orchestrator.store import revisions
 from orchestrator.store import webhooks as store
 from orchestrator.store.db import Database
 from orchestrator.store.ids import new_id
@@ -87,35 +89,51 @@ async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = No
     "/{webhook_id:uuid}",
     operation_id="get_webhook",
     summary="One endpoint",
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
     guards=[requires("viewer", "webhooks:read")],
 )
-async def get_endpoint(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
-    """Without its secret."""
+async def get_endpoint(
+    webhook_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Webhook]:
+    """Without its secret; its ETag names this state of it."""
+    return await _tagged(db, principal, webhook_id, if_none_match)
+
+
+async def _tagged(
+    db: Database, principal: Principal, webhook_id: UUID, if_none_match: str | None = None
+) -> Response[Webhook]:
+    revision = await revisions.present(db, "webhook", principal.organisation_id, webhook_id)
     found = await store.endpoint(db, principal.organisation_id, webhook_id)
     if found is None:
         raise _absent(webhook_id)
-    return _shown(found)
+    return tagged(_shown(found), revision, if_none_match=if_none_match)
 
 
 @patch(
     "/{webhook_id:uuid}",
     operation_id="update_webhook",
     summary="Change an endpoint",
-    responses=documented(400, 403, 404),
+    responses=documented(400, 403, 404, 412),
     guards=[requires("developer", "webhooks:write")],
 )
-async def update(webhook_id: UUID, data: WebhookUpdate, principal: Principal, db: Database, config: Config) -> Webhook:
+async def update(
+    webhook_id: UUID,
+    data: WebhookUpdate,
+    principal: Principal,
+    db: Database,
+    config: Config,
+    if_match: IfMatch = None,
+) -> Response[Webhook]:
     """Its URL or its events; what is left out stays. The secret stays too."""
     if data.events is not None and not data.events:
         raise Invalid("events: name at least one", errors=[FieldError("events", "name at least one")])
     if data.url is not None:
         refuse_url("url", data.url, allow_private=config.webhook_private)
     events: list[str] | None = None if data.events is None else list(dict.fromkeys(data.events))
-    changed = await store.update_endpoint(db, principal.organisation_id, webhook_id, data.url, events, principal.actor)
-    if changed is None:
+    change, seen = store.EndpointChange(data.url, events), expected(if_match)
+    if not await store.update_endpoint(db, principal.organisation_id, webhook_id, change, principal.actor, seen):
         raise _absent(webhook_id)
-    return _shown(changed)
+    return await _tagged(db, principal, webhook_id)
 
 
 @delete(
@@ -123,12 +141,12 @@ async def update(webhook_id: UUID, data: WebhookUpdate, principal: Principal, db
     status_code=204,
     operation_id="delete_webhook",
     summary="Delete an endpoint",
-    responses=documented(403, 404),
+    responses=documented(403, 404, 412),
     guards=[requires("developer", "webhooks:write")],
 )
-async def remove(webhook_id: UUID, principal: Principal, db: Database) -> None:
+async def remove(webhook_id: UUID, principal: Principal, db: Database, if_match: IfMatch = None) -> None:
     """Its waiting messages and its deliveries go with it."""
-    if not await store.remove_endpoint(db, principal.organisation_id, webhook_id, principal.actor):
+    if not await store.remove_endpoint(db, principal.organisation_id, webhook_id, principal.actor, expected(if_match)):
         raise _absent(webhook_id)
 
 

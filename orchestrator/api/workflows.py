@@ -7,7 +7,7 @@ from uuid import UUID
 from litestar import Response, Router, delete, get, patch, post
 
 from orchestrator.api import transfer
-from orchestrator.api.etags import IfMatch, expected, tagged
+from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, tagged
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
@@ -62,21 +62,25 @@ async def list_workflows(
     "/{workflow_id:uuid}",
     operation_id="get_workflow",
     summary="One workflow",
-    responses=documented(403, 404),
+    responses={**documented(403, 404), **UNCHANGED},
     guards=[requires("viewer", "workflows:read")],
 )
-async def get_workflow(workflow_id: UUID, principal: Principal, db: Database) -> Response[Workflow]:
+async def get_workflow(
+    workflow_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
+) -> Response[Workflow]:
     """The workflow with its newest version (without the graphs); its ETag names this state of it."""
-    return await _shown(db, principal, workflow_id)
+    return await _shown(db, principal, workflow_id, if_none_match)
 
 
-async def _shown(db: Database, principal: Principal, workflow_id: UUID) -> Response[Workflow]:
+async def _shown(
+    db: Database, principal: Principal, workflow_id: UUID, if_none_match: str | None = None
+) -> Response[Workflow]:
     workflow = await workflows.get(db, principal.organisation_id, workflow_id)
     if workflow is None:
         raise _absent(workflow_id)
     newest = await workflows.versions(db, principal.organisation_id, workflow_id, None, 1)
     workflow.version = newest[0] if newest else None
-    return tagged(workflow, workflow.revision)
+    return tagged(workflow, workflow.revision, if_none_match=if_none_match)
 
 
 @patch(

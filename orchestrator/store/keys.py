@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from orchestrator.errors import FieldError, Invalid
 from orchestrator.runs.access import Grant
-from orchestrator.store import audit
+from orchestrator.store import audit, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import uuid7
 from orchestrator.wire import ApiKey, Role
@@ -119,6 +119,20 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     return [_key(row) for row in rows]
 
 
+async def get(db: Database, organisation_id: str, key_id: UUID) -> ApiKey | None:
+    """One key, without its secret."""
+    row = await db.fetchrow(
+        """
+        select id, name, hint, role::text as role, created_at, expires_at, last_used_at, revoked_at, scopes,
+               deployment_ids::text[], case when previous_until > now() then previous_until end as previous_until
+        from api_keys where organisation_id = $1 and id = $2
+        """,
+        organisation_id,
+        key_id,
+    )
+    return _key(row) if row else None
+
+
 async def _refuse_foreign(connection: AnyConnection, key: NewKey) -> None:
     wanted = set(key.deployment_ids or ())
     rows = await connection.fetch(
@@ -161,9 +175,12 @@ class Secret(Struct, frozen=True):
     grace_s: int
 
 
-async def rotate(db: Database, organisation_id: str, key_id: UUID, new: Secret, actor: str) -> ApiKey | None:
-    """Exchange the secret of a key; None when it is revoked or has expired."""
+async def rotate(
+    db: Database, organisation_id: str, key_id: UUID, new: Secret, actor: str, expected: int | None = None
+) -> ApiKey | None:
+    """Exchange the secret of a key; None when it is revoked or has expired. Raises PreconditionFailed."""
     async with db.transaction() as connection:
+        await revisions.hold(connection, "API key", organisation_id, key_id, expected)
         row = await connection.fetchrow(
             """
             update api_keys set previous_hash = case when $5 > 0 then key_hash end,
@@ -185,9 +202,10 @@ async def rotate(db: Database, organisation_id: str, key_id: UUID, new: Secret, 
     return _key(row)
 
 
-async def revoke(db: Database, organisation_id: str, key_id: UUID, actor: str) -> None:
-    """End a key. Doing it again changes nothing."""
+async def revoke(db: Database, organisation_id: str, key_id: UUID, actor: str, expected: int | None = None) -> None:
+    """End a key. Doing it again changes nothing. Raises PreconditionFailed."""
     async with db.transaction() as connection:
+        await revisions.hold(connection, "API key", organisation_id, key_id, expected)
         changed = await connection.execute(
             "update api_keys set revoked_at = now() where organisation_id = $1 and id = $2 and revoked_at is null",
             organisation_id,

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from drivers.wire import Inventory
 from orchestrator.errors import Conflict
-from orchestrator.store import audit
+from orchestrator.store import audit, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import uuid7
 from orchestrator.wire import Machine, MachineCreate, MachineState, MachineUpdate
@@ -98,10 +98,18 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     return [_machine(row) for row in rows]
 
 
-async def update(db: Database, organisation_id: str, machine_id: UUID, change: MachineUpdate, actor: str) -> bool:
-    """Change what is given. False: there is no such machine. Raises Conflict (name_taken)."""
+async def update(
+    db: Database,
+    organisation_id: str,
+    machine_id: UUID,
+    change: MachineUpdate,
+    actor: str,
+    expected: int | None = None,
+) -> bool:
+    """Change what is given. False: there is no such machine. Raises Conflict (name_taken), PreconditionFailed."""
     try:
         async with db.transaction() as connection:
+            await revisions.hold(connection, "machine", organisation_id, machine_id, expected)
             found = await connection.execute(
                 """
                 update machines set name = coalesce($3, name), labels = coalesce($4, labels),
@@ -147,12 +155,15 @@ async def set_draining(db: Database, organisation_id: str, machine_id: UUID, *, 
     return True
 
 
-async def delete(db: Database, organisation_id: str, machine_id: UUID, *, force: bool, actor: str) -> bool:
+async def delete(
+    db: Database, organisation_id: str, machine_id: UUID, *, force: bool, actor: str, expected: int | None = None
+) -> bool:
     """Forget a machine and its agent's credential; its runs stay. False: there is no such machine.
 
-    Raises OpenAttempts unless force is set or it holds nothing.
+    Raises OpenAttempts unless force is set or it holds nothing, PreconditionFailed.
     """
     async with db.transaction() as connection:
+        await revisions.hold(connection, "machine", organisation_id, machine_id, expected)
         there = await connection.fetchval(
             "select id from machines where organisation_id = $1 and id = $2 and deleted_at is null for update",
             organisation_id,

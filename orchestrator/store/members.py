@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from orchestrator.runs.access import Stays, why_member_stays
-from orchestrator.store import audit
+from orchestrator.store import audit, revisions
 from orchestrator.store.db import Database
 from orchestrator.store.ids import uuid7
 from orchestrator.wire import Invitation, Member, Role, Session
@@ -57,9 +57,18 @@ async def get(db: Database, organisation_id: str, user_id: UUID) -> Member | Non
 
 
 async def change(
-    db: Database, actor: Actor, user_id: UUID, role: Role | None, *, keep_keys: bool = False
+    db: Database,
+    actor: Actor,
+    user_id: UUID,
+    role: Role | None,
+    *,
+    keep_keys: bool = False,
+    expected: int | None = None,
 ) -> Literal["done", "absent"] | Stays:
-    """Give a member another role, or remove them (None) with their logins and, unless kept, the keys they made."""
+    """Give a member another role, or remove them (None) with their logins and, unless kept, the keys they made.
+
+    Raises PreconditionFailed.
+    """
     async with db.transaction() as connection:
         members = await connection.fetch(
             "select user_id, role::text from memberships where organisation_id = $1 order by user_id for update",
@@ -69,6 +78,7 @@ async def change(
         if user_id not in roles:
             return "absent"
         present = roles.pop(user_id)
+        await revisions.hold(connection, "member", actor.organisation_id, user_id, expected)
         refusal = why_member_stays(actor.role, present, role, list(roles.values()).count("owner"))
         if refusal is not None:
             return refusal

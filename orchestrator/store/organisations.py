@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from orchestrator.store import audit
+from orchestrator.store import audit, revisions
 from orchestrator.store.db import Database
 from orchestrator.wire import NodePolicy, Organisation, OrganisationUpdate, SecretInfo
 
@@ -36,10 +36,13 @@ async def policy_of(db: Database, organisation_id: str) -> NodePolicy:
     return msgspec.convert(stored or {}, NodePolicy)
 
 
-async def update(db: Database, organisation_id: str, change: OrganisationUpdate, actor: str) -> Organisation | None:
-    """Change what is given."""
+async def update(
+    db: Database, organisation_id: str, change: OrganisationUpdate, actor: str, expected: int | None = None
+) -> Organisation | None:
+    """Change what is given. Raises PreconditionFailed."""
     policy = None if change.node_policy is None else msgspec.to_builtins(change.node_policy)
     async with db.transaction() as connection:
+        await revisions.hold(connection, "organisation", organisation_id, organisation_id, expected)
         row = await connection.fetchrow(
             """
             update organisations set name = coalesce($2, name), node_policy = coalesce($3, node_policy)

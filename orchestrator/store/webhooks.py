@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from orchestrator.runs.state import Status
 from orchestrator.runs.webhooks import Again, Dead, Decision, Delivered
-from orchestrator.store import audit
+from orchestrator.store import audit, revisions
 from orchestrator.store.ids import new_id
 from orchestrator.wire import Delivery, DeliveryTry
 
@@ -114,10 +114,12 @@ async def endpoint(db: Database, organisation_id: str, endpoint_id: UUID) -> End
     return None if row is None else _endpoint(row)
 
 
-async def remove_endpoint(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> bool:
-    """Delete an endpoint with its messages; False when the organisation has no such one."""
+async def remove_endpoint(
+    db: Database, organisation_id: str, endpoint_id: UUID, actor: str, expected: int | None = None
+) -> bool:
+    """Delete an endpoint with its messages; False: the organisation has no such one. Raises PreconditionFailed."""
     sql: LiteralString = "delete from webhook_endpoints where organisation_id = $1 and id = $2 returning *"
-    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.delete") is not None
+    return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.delete", expected) is not None
 
 
 async def rotate_secret(db: Database, organisation_id: str, endpoint_id: UUID, actor: str) -> Endpoint | None:
@@ -143,30 +145,50 @@ async def disable_endpoint(db: Database, organisation_id: str, endpoint_id: UUID
     return await _change(db, sql, organisation_id, endpoint_id, actor, "webhook.disable")
 
 
+class EndpointChange(Struct, frozen=True):
+    """Where an endpoint is from now on, and what it is told; None: that stays."""
+
+    url: str | None
+    events: list[str] | None
+
+
 async def update_endpoint(
-    db: Database, organisation_id: str, endpoint_id: UUID, url: str | None, events: list[str] | None, actor: str
+    db: Database,
+    organisation_id: str,
+    endpoint_id: UUID,
+    change: EndpointChange,
+    actor: str,
+    expected: int | None = None,
 ) -> Endpoint | None:
-    """Change where an endpoint is or what it is told; None stays. What waits for it goes to the new URL."""
+    """What waits for it goes to the new URL. None: there is no such endpoint. Raises PreconditionFailed."""
     async with db.transaction() as connection:
+        await revisions.hold(connection, "webhook", organisation_id, endpoint_id, expected)
         row = await connection.fetchrow(
             """update webhook_endpoints set url = coalesce($3, url), events = coalesce($4::text[], events)
                where organisation_id = $1 and id = $2 returning *""",
             organisation_id,
             endpoint_id,
-            url,
-            events,
+            change.url,
+            change.events,
         )
         if row is None:
             return None
-        subject = f"webhook:{endpoint_id}"
-        await audit.record(connection, organisation_id, actor, "webhook.change", subject, url=url, events=events)
+        subject, changed = f"webhook:{endpoint_id}", {"url": change.url, "events": change.events}
+        await audit.record(connection, organisation_id, actor, "webhook.change", subject, **changed)
     return _endpoint(row)
 
 
 async def _change(
-    db: Database, sql: LiteralString, organisation_id: str, endpoint_id: UUID, actor: str, action: str
+    db: Database,
+    sql: LiteralString,
+    organisation_id: str,
+    endpoint_id: UUID,
+    actor: str,
+    action: str,
+    expected: int | None = None,
 ) -> Endpoint | None:
     async with db.transaction() as connection:
+        await revisions.hold(connection, "webhook", organisation_id, endpoint_id, expected)
         row = await connection.fetchrow(sql, organisation_id, endpoint_id)
         if row is None:
             return None
