@@ -13,6 +13,7 @@ import json
 import math
 import reprlib
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -131,6 +132,7 @@ class Hub:
     def __init__(self) -> None:
         self._clients: dict[str, Client] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._outbox: deque[tuple[str | int, Any, str | None]] = deque()
         self._woken = False
         self._hurried = False
@@ -138,8 +140,8 @@ class Hub:
         self._following: set[str] = set()
 
     def attach(self, loop: asyncio.AbstractEventLoop, depth: Callable[[], int]) -> None:
-        """Say on which loop the sockets live, and how to ask for the queue's depth."""
-        self._loop = loop
+        """Say on which loop the sockets live, from its thread, and how to ask for the queue's depth."""
+        self._loop, self._thread = loop, threading.get_ident()
         self._depth = depth
 
     def join(self, client: Client) -> None:
@@ -210,10 +212,14 @@ class Hub:
             self._loop.call_soon_threadsafe(self._carry)
         elif not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._gather)
+            if threading.get_ident() == self._thread:
+                self._gather()
+            else:
+                self._loop.call_soon_threadsafe(self._gather)
 
     def _gather(self) -> None:
-        asyncio.get_running_loop().call_later(GATHER_S, self._carry)
+        if self._loop is not None:
+            self._loop.call_later(GATHER_S, self._carry)
 
     def _carry(self) -> None:
         self._woken = self._hurried = False
