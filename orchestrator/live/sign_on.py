@@ -34,6 +34,7 @@ COOKIE: Final = "cf_sign_on"
 FLOW_S: Final = 600
 CALLBACK: Final = "/login/oidc/callback"
 
+
 class Departure(Struct, frozen=True):
     """Where the browser goes, and the cookie that it brings back."""
 
