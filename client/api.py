@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import mimetypes
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -236,6 +236,8 @@ class Runs(Resource):
         timeout_s: int | None = None,
         max_attempts: int = 3,
         pool: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        tags: Sequence[str] | None = None,
     ) -> wire.RunAccepted:
         """Hands in a run. Once this returns the run is stored and will end exactly once."""
         body = wire.RunCreate(
@@ -247,6 +249,8 @@ class Runs(Resource):
             timeout_s=timeout_s,
             max_attempts=max_attempts,
             pool=dict(pool or {}),
+            metadata=dict(metadata or {}),
+            tags=None if tags is None else [*tags],
         )
         return await self._http.call("POST", "api/v1/runs", wire.RunAccepted, body=body)
 

@@ -1,4 +1,4 @@
--- Operations: secrets that machines give to their executors.
+-- Operations: secrets that machines give to their executors; what clients find runs by.
 
 alter table machines add column secrets_revision integer not null default 0;
 comment on column machines.secrets_revision is 'Rises whenever one of its secrets is set or deleted: its agent is told then.';
@@ -55,3 +55,7 @@ begin
   end if;
   return null;
 end $$;
+
+alter table runs add column metadata jsonb not null default '{}';
+comment on column runs.metadata is 'Names and values that its client gave it, to find it by.';
+create index runs_metadata on runs using gin (metadata jsonb_path_ops) where metadata <> '{}';

@@ -51,6 +51,8 @@ async def create(
         pool=data.pool,
         timeout_s=data.timeout_s,
         max_attempts=data.max_attempts,
+        metadata=data.metadata,
+        tags=data.tags,
         api_key_id=principal.key_id,
         only=principal.deployment_ids,
     )

@@ -84,6 +84,7 @@ async def start_again(
         timeout_s=was.timeout_s,
         max_attempts=was.max_attempts,
         origin="retry",
+        metadata=was.metadata,
     )
     run = replace(
         await checked(parts, order),

@@ -52,6 +52,8 @@ class Order(Struct, frozen=True, kw_only=True):
     api_key_id: str | None = None
     batch_id: str | None = None
     webhook_shape: str | None = None
+    metadata: dict[str, str] = {}
+    tags: list[str] | None = None
     only: frozenset[str] | None = None
 
 
@@ -195,4 +197,6 @@ def new_run(parts: Parts, order: Order, target: targets.Target, run_id: str) -> 
         api_key_id=order.api_key_id,
         batch_id=order.batch_id,
         webhook_shape=order.webhook_shape,
+        metadata=order.metadata,
+        tags=order.tags,
     )

@@ -32,6 +32,7 @@ class Filters(Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     favourite: bool | None = None
     tag: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 _CONDITIONS: Final[dict[str, str]] = {
@@ -48,6 +49,7 @@ _CONDITIONS: Final[dict[str, str]] = {
     "created_before": "r.created_at < $",
     "favourite": "coalesce(k.favourite, false) = $",
     "tag": "k.organisation_id = r.organisation_id and k.tags @> array[$]",
+    "metadata": "r.metadata <> '{}' and r.metadata @> $",
 }
 
 

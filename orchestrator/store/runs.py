@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
+import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
@@ -47,6 +48,8 @@ class NewRun(Struct, frozen=True, kw_only=True):
     retry_of: str | None = None
     api_key_id: str | None = None
     webhook_shape: str | None = None
+    metadata: dict[str, str] = {}
+    tags: list[str] | None = None
 
 
 class Head(Struct, frozen=True):
@@ -72,10 +75,10 @@ with new as (
   select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::run_origin[], $7::smallint[],
                        $8::bigint[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::smallint[], $13::int[], $14::text[],
                        $15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::bytea[], $21::uuid[], $22::uuid[],
-                       $23::uuid[], $26::text[])
+                       $23::uuid[], $26::text[], $27::jsonb[])
     as n(id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
          pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by,
-         credential, route, key_hash, request_hash, batch_id, retry_of, api_key_id, webhook_shape)
+         credential, route, key_hash, request_hash, batch_id, retry_of, api_key_id, webhook_shape, metadata)
 ), claimed as (
   insert into idempotency_keys as k
     (organisation_id, credential, route, key_hash, request_hash, run_id, expires_at)
@@ -90,10 +93,10 @@ with new as (
 ), stored as (
   insert into runs (id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
                     pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of,
-                    api_key_id, webhook_shape)
+                    api_key_id, webhook_shape, metadata)
   select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
          pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, created_by, batch_id, retry_of, api_key_id,
-         webhook_shape
+         webhook_shape, metadata
   from new where key_hash is null or id in (select run_id from claimed) returning id, organisation_id
 ), history as (
   insert into run_events (run_id, revision, organisation_id, status)
@@ -106,10 +109,18 @@ with new as (
   insert into run_count_deltas (organisation_id, status, delta)
   select organisation_id, 'not-started', count(*) from stored group by organisation_id
 )
+"""
+_MARK: Final[LiteralString] = """, marked as (
+  insert into run_marks (run_id, organisation_id, tags)
+  select n.id, s.organisation_id, array(select jsonb_array_elements_text(n.tags::jsonb))
+  from unnest($1::uuid[], $28::text[]) as n(id, tags) join stored s on s.id = n.id where n.tags is not null
+)
+"""
+_LEFT_OUT: Final[LiteralString] = """
 select id from new where key_hash is not null and id not in (select run_id from claimed)
 """
 _LATER: Final = ("batch_id", "retry_of", "api_key_id")
-_APART: Final = ("once", "replayed", "webhook_shape", *_LATER)
+_APART: Final = ("once", "replayed", "webhook_shape", "metadata", "tags", *_LATER)
 _COLUMNS: Final = tuple(name for name in NewRun.__struct_fields__ if name not in _APART)
 
 
@@ -119,7 +130,7 @@ async def insert(db: Database, runs: list[NewRun]) -> list[RunId | Repeated | No
     A run whose Idempotency-Key was used before is not queued: its place holds what stands under the key, or None when
     that was forgotten at this very moment.
     """
-    rows = await db.fetch(_INSERT, *_insert_columns(runs))
+    rows = await db.fetch(*_insertion(runs))
     return await _answers(db, runs, {str(row["id"]) for row in rows})
 
 
@@ -149,7 +160,7 @@ async def insert_together(
             await connection.execute("select from quotas where organisation_id = $1 for update", organisation_id)
         if batch_id is not None:
             await batches.add(connection, batch_id, organisation_id, len(runs), runs[0].created_by)
-        rows = await connection.fetch(_INSERT, *_insert_columns(runs))
+        rows = await connection.fetch(*_insertion(runs))
         came = len(runs) - len(rows)
         if most_waiting is not None and came and await _waiting(connection, organisation_id) > most_waiting:
             raise QueueFull
@@ -170,6 +181,15 @@ async def _waiting(connection: AnyConnection, organisation_id: str) -> int:
     return count
 
 
+def _insertion(runs: list[NewRun]) -> tuple[Any, ...]:
+    """The statement and its arguments; tags, which few runs have, cost the others nothing."""
+    columns = _insert_columns(runs)
+    if not any(run.tags for run in runs):
+        return _INSERT + _LEFT_OUT, *columns
+    tags = [msgspec.json.encode(list(dict.fromkeys(run.tags))).decode() if run.tags else None for run in runs]
+    return _INSERT + _MARK + _LEFT_OUT, *columns, tags
+
+
 def _insert_columns(runs: list[NewRun]) -> list[Any]:
     """The arguments of _INSERT; those that were added to it later stand at the end."""
     files = [(run.id, UUID(file_id)) for run in runs for file_id in file_ids(run.inputs)]
@@ -181,6 +201,7 @@ def _insert_columns(runs: list[NewRun]) -> list[Any]:
         [run_id for run_id, _ in files],
         [file_id for _, file_id in files],
         [run.webhook_shape for run in runs],
+        [run.metadata for run in runs],
     ]
 
 
@@ -257,7 +278,7 @@ async def version_facts(db: Database, version_ids: list[str]) -> dict[str, Versi
 RUN: Final[LiteralString] = """
     select r.id, r.status, r.workflow_id, r.version_id, r.created_at, r.revision, r.attempts, r.max_attempts,
            r.priority, r.deployment_id, r.machine_id, m.name as machine_name, r.inputs, r.failure, r.queued_at,
-           r.started_at, r.running_at, r.uploading_at, r.ended_at, r.origin, r.batch_id, r.retry_of,
+           r.started_at, r.running_at, r.uploading_at, r.ended_at, r.origin, r.batch_id, r.retry_of, r.metadata,
            coalesce(k.favourite, false) as favourite, coalesce(k.note, '') as note, coalesce(k.tags, '{}') as tags
     from runs r left join machines m on m.id = r.machine_id left join run_marks k on k.run_id = r.id
 """
@@ -289,7 +310,7 @@ async def repeatable(db: Database, organisation_id: str, run_id: str) -> NewRun 
     row = await db.fetchrow(
         """
         select id, organisation_id, workflow_id, version_id, deployment_id, origin, priority, lane, pool,
-               pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, webhook_shape, created_by
+               pinned_machine_id, inputs, max_attempts, timeout_s, webhook_url, webhook_shape, created_by, metadata
         from runs where id = $1 and organisation_id = $2
         """,
         run_id,

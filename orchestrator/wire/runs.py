@@ -11,12 +11,18 @@ from orchestrator.wire.base import Label, Request, RunStatus
 
 RunOrigin = Literal["api", "manual", "retry", "public-share"]
 Tag = Annotated[str, Meta(min_length=1, max_length=50)]
+Tags = Annotated[list[Tag], Meta(max_length=20)]
+MetadataName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+MetadataValue = Annotated[str, Meta(max_length=500)]
+Metadata = Annotated[dict[MetadataName, MetadataValue], Meta(max_length=16)]
+"""What a client wants to find a run by; it is kept with the run and told with it, and means nothing to us."""
 
 
 class RunCreate(Request):
     """Body of POST /runs: exactly one of deployment_id and version_id.
 
-    An input's value is text, a number, a boolean, a list, `{"file_id": id}` or a URL for an image.
+    An input's value is text, a number, a boolean, a list, `{"file_id": id}` or a URL for an image. metadata stays as it
+    is; tags are what people may change later.
     """
 
     deployment_id: str | None = None
@@ -27,6 +33,8 @@ class RunCreate(Request):
     timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     pool: dict[Label, Label] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
+    tags: Tags | None = None
 
 
 class RunUpdate(Request):
@@ -34,7 +42,7 @@ class RunUpdate(Request):
 
     favourite: bool | None = None
     note: Annotated[str, Meta(max_length=2000)] | None = None
-    tags: Annotated[list[Tag], Meta(max_length=20)] | None = None
+    tags: Tags | None = None
 
 
 class BatchCreate(Request):
@@ -53,6 +61,8 @@ class BatchCreate(Request):
     timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     pool: dict[Label, Label] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
+    tags: Tags | None = None
 
 
 class BatchAccepted(Struct):
@@ -149,6 +159,7 @@ class Run(Struct, omit_defaults=True):
     favourite: bool = False
     note: str = ""
     tags: list[str] = []
+    metadata: dict[str, str] = {}
 
 
 class LogPart(Struct, omit_defaults=True):
