@@ -57,16 +57,17 @@ async def open_prompts(db: Database, sender: Sender, limit: int) -> list[Prompt]
     return [_prompt(row) for row in rows]
 
 
-async def ended_prompts(db: Database, sender: Sender, limit: int, offset: int) -> list[Prompt]:
-    """Prompts that have ended and were not forgotten, newest first."""
-    rows = await db.fetch(
-        _PROMPT + " and r.ended_at is not null and g.forgotten_at is null order by g.run_id desc limit $3 offset $4",
-        sender.organisation_id,
-        sender.name,
-        limit,
-        offset,
-    )
-    return [_prompt(row) for row in rows]
+_ENDED: Final[LiteralString] = _PROMPT + " and r.ended_at is not null and g.forgotten_at is null"
+
+
+async def ended_prompts(db: Database, sender: Sender, limit: int, offset: int | None) -> list[Prompt]:
+    """Prompts that have ended and were not forgotten, oldest first: the newest, or (offset) those after the oldest."""
+    if offset is None:
+        query = _ENDED + " order by g.run_id desc limit $3"
+        rows = await db.fetch(query, sender.organisation_id, sender.name, limit)
+        return [_prompt(row) for row in reversed(rows)]
+    query = _ENDED + " order by g.run_id limit $3 offset $4"
+    return [_prompt(row) for row in await db.fetch(query, sender.organisation_id, sender.name, limit, offset)]
 
 
 async def prompt(db: Database, sender: Sender, run_id: str) -> Prompt | None:
@@ -354,6 +355,34 @@ async def write(db: Database, sender: Sender, path: str, body: bytes, *, most: i
         most,
     )
     return stored is not None
+
+
+async def move(db: Database, sender: Sender, path: str, to: str) -> bool:
+    """Give a user's file another path, in place of what stands there. False: there is none."""
+    async with db.transaction() as connection:
+        there = await connection.fetchval(
+            "select 1 from comfyui_userdata where organisation_id = $1 and sender = $2 and path = $3 for update",
+            sender.organisation_id,
+            sender.name,
+            path,
+        )
+        if there is None:
+            return False
+        await connection.execute(
+            "delete from comfyui_userdata where organisation_id = $1 and sender = $2 and path = $3 and path <> $4",
+            sender.organisation_id,
+            sender.name,
+            to,
+            path,
+        )
+        await connection.execute(
+            "update comfyui_userdata set path = $4 where organisation_id = $1 and sender = $2 and path = $3",
+            sender.organisation_id,
+            sender.name,
+            path,
+            to,
+        )
+    return True
 
 
 async def remove(db: Database, sender: Sender, path: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import secrets
+import shutil
 from typing import Any
 
 import httpx
@@ -14,6 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from drivers.wire import AskObjectInfo, Inventory
+from tests.wire.conftest import start_orchestrator
+from tests.wire.fake_agent import connected, register
 from tests.wire.strangers import client_with, stranger_of
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +147,10 @@ async def test_a_queue_is_its_senders(tool, api, orchestrator):
     await tool.post("/comfy/queue", json={"clear": True})
     assert list((await tool.get("/comfy/history")).json()) == [first, second]
     assert list((await tool.get("/comfy/history?max_items=1")).json()) == [second]
+    assert list((await tool.get("/comfy/history?max_items=1&offset=0")).json()) == [first]
+    assert list((await tool.get("/comfy/history?offset=1")).json()) == [second]
+    assert (await tool.get("/comfy/history?offset=2")).json() == {}
+    assert (await tool.post("/comfy/free", json={"unload_models": True})).content == b""
     await tool.post("/comfy/history", json={"delete": [first, "no id"]})
     assert list((await tool.get("/comfy/history")).json()) == [second]
     await tool.post("/comfy/history", json={"clear": True})
@@ -270,11 +279,43 @@ async def test_settings_and_files_of_a_user_are_kept(tool, api, orchestrator):
     async with client_with(orchestrator, await _sender(api)) as other:
         assert (await other.get(path)).status_code == 404
         assert (await other.get("/comfy/settings")).json() == {}
+    assert (await tool.post(f"{path}/move/workflows%2Fdeep%2Fother.json")).json() == "workflows/deep/other.json"
+    assert (await tool.post(f"{path}/move/workflows%2Fother.json")).status_code == 404
+    inner = (await tool.get("/comfy/v2/userdata?path=workflows")).json()
+    assert inner == [{"name": "deep", "path": "workflows/deep", "type": "directory"}]
+    deep = (await tool.get("/comfy/v2/userdata?path=workflows/deep")).json()
+    assert [(one["name"], one["path"], one["type"]) for one in deep] == [
+        ("other.json", "workflows/deep/other.json", "file")
+    ]
+    assert (await tool.post("/comfy/userdata/workflows%2Fdeep%2Fother.json/move/workflows%2Fmine.json")).is_success
     assert (await tool.delete(path)).status_code == 204
     assert (await tool.delete(path)).status_code == 404
     assert (await tool.get("/comfy/userdata?dir=workflows")).status_code == 404
     assert (await tool.get("/comfy/userdata")).status_code == 400
     assert (await tool.get("/comfy/userdata/..%2Fx")).status_code in (400, 404)
+
+
+async def test_the_front_end_waits_for_a_machine(orchestrator, tmp_path):
+    """On its own host: a page for who was not let in, one for a team without machines, then the front end."""
+    shutil.copy(orchestrator.data / "up.json", tmp_path)
+    running = start_orchestrator(tmp_path, orchestrator.database_url, comfyui_host="comfy.test")
+    try:
+        async with stranger_of(running) as team, httpx.AsyncClient(base_url=running.url) as nobody:
+            host = {"Host": "comfy.test"}
+            stranger = await nobody.get("/", headers=host)
+            assert (stranger.status_code, "comfyui-links" in stranger.text) == (401, True)
+            page = await team.get("/", headers=host)
+            assert (page.status_code, "No machine" in page.text, "refresh" in page.text) == (200, True, True)
+            node = f"Node{secrets.token_hex(8)}"
+            declared = {node: {"input": {"required": {}}}}
+            async with connected(running.url, await register(team), Inventory(node_classes=[node]), declared) as agent:
+                await agent.has(AskObjectInfo)
+                async with asyncio.timeout(20):
+                    while "No machine" in (page := await team.get("/", headers=host)).text:
+                        await asyncio.sleep(0.05)
+            assert (page.status_code, "<script" in page.text) == (200, True)
+    finally:
+        running.stop()
 
 
 async def test_a_viewer_looks_and_starts_nothing(api, orchestrator):

@@ -17,9 +17,12 @@ from litestar import MediaType, Request, Response, get
 from litestar.datastructures import State
 from litestar.response import File
 
-from orchestrator.auth import PUBLIC
+from orchestrator.auth import PUBLIC, Authenticator
 from orchestrator.dialects.comfyui.by_host import OWN_HOST
+from orchestrator.dialects.comfyui.door import principal_of
 from orchestrator.errors import NotFound
+from orchestrator.live.infos import INFOS
+from orchestrator.store.db import Database
 
 PACKAGE: Final = "comfyui_frontend_package"
 POLICY: Final = (
@@ -36,6 +39,23 @@ end is shown on a host name of its own (<code>FLEET_COMFYUI_HOST</code>), when t
 installed.</p>
 </html>
 """
+NO_MACHINE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="5">
+<title>ComfyFleet: no machine yet</title>
+<p>No machine of your organisation has told what it can run, so there is nothing to build a workflow of. Connect one
+(<code>python -m machine_agent</code>); this page becomes ComfyUI as soon as one is there.</p>
+</html>
+"""
+STRANGER: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>ComfyFleet: not let in</title>
+<p>This browser was not let in, or its link ran out. Make a new link
+(<code>POST /api/v1/comfyui-links</code>) and open it here.</p>
+</html>
+"""
 
 
 @cache
@@ -47,14 +67,20 @@ def folder() -> Path | None:
 
 
 @get(["/", "/{file:path}"], opt=PUBLIC)
-async def front_end(request: Request[Any, Any, State], file: str = "") -> Response[Any]:
-    """A file of the front end, or its page; elsewhere than on the own host a page that says so."""
+async def front_end(
+    request: Request[Any, Any, State], db: Database, auth: Authenticator, file: str = ""
+) -> Response[Any]:
+    """A file of the front end, or its page; in its place a page that says what is missing."""
     name = file.strip("/")
     root = folder() if request.scope.get("state", {}).get(OWN_HOST) else None
     if root is None:
         if name:
             raise NotFound("there is nothing here")
         return Response(ABSENT, media_type=MediaType.HTML)
+    if not name:
+        instead = await _instead(request, db, auth)
+        if instead is not None:
+            return instead
     path = await asyncio.to_thread(_inside, root, name or "index.html")
     if path is None:
         raise NotFound("there is nothing here")
@@ -62,6 +88,17 @@ async def front_end(request: Request[Any, Any, State], file: str = "") -> Respon
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": stored}
     kind = guess_type(path.name)[0] or "application/octet-stream"
     return File(path, content_disposition_type="inline", media_type=kind, headers=headers)
+
+
+async def _instead(request: Request[Any, Any, State], db: Database, auth: Authenticator) -> Response[str] | None:
+    """The page for who was not let in, or has no machines; None: the front end."""
+    headers = {"Cache-Control": "no-store"}
+    principal = await principal_of(request.scope, auth)
+    if principal is None:
+        return Response(STRANGER, status_code=401, media_type=MediaType.HTML, headers=headers)
+    if not await INFOS.of(db, principal.organisation_id):
+        return Response(NO_MACHINE, media_type=MediaType.HTML, headers=headers)
+    return None
 
 
 def _inside(root: Path, name: str) -> Path | None:

@@ -141,6 +141,15 @@ async def model_places(principal: Principal, db: Database) -> list[dict[str, Any
     return [{"name": folder, "folders": []} for folder in sorted(await _models(db, principal))]
 
 
+@get("/experiment/models/{folder:str}", guards=SEES)
+async def models_at(folder: str, principal: Principal, db: Database) -> list[dict[str, Any]]:
+    """The models of a kind, as the front end's library lists them."""
+    found: dict[str, int] = {}
+    for _, inventory in await _machines(db, principal):
+        found |= {model.name: model.size for model in inventory.models if model.folder == folder}
+    return [{"name": name, "pathIndex": 0, "size": size} for name, size in sorted(found.items())]
+
+
 @get(["/i18n", "/workflow_templates"], guards=SEES)
 async def nothing_more() -> dict[str, Any]:
     """No translations and no templates of node packs."""
@@ -158,5 +167,6 @@ handlers: Final = [
     extensions,
     templates,
     model_places,
+    models_at,
     nothing_more,
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from litestar.params import Parameter
 
 from orchestrator.auth import Principal, requires
 from orchestrator.dialects.comfyui.bodies import done, json_object, texts
@@ -28,6 +29,7 @@ from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 from orchestrator.vault import Vault
 
+HistoryOffset = Annotated[int, Parameter(le=2**31)]
 MOST_OPEN: Final = 200
 MOST_HISTORY: Final = 200
 LONGEST_CLIENT: Final = 200
@@ -178,12 +180,20 @@ async def interrupt(request: Request[Principal, Any, State], db: Database, ledge
     return done()
 
 
+@post("/free", status_code=200, guards=[requires("developer", "runs:write")])
+async def free() -> Response[bytes]:
+    """Nothing is freed: machines are shared, and forget models when they need the room."""
+    return done()
+
+
 @get("/history", guards=[requires("viewer", "runs:read")])
-async def history(principal: Principal, db: Database, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
-    """The sender's prompts that have ended, oldest first; at most the newest 200 at once."""
+async def history(
+    principal: Principal, db: Database, max_items: int | None = None, offset: HistoryOffset = -1
+) -> dict[str, Any]:
+    """The sender's prompts that have ended, oldest first: the newest, or so many from an offset on; 200 at most."""
     most = MOST_HISTORY if max_items is None else max(0, min(max_items, MOST_HISTORY))
-    found = await comfyui.ended_prompts(db, sender_of(principal), most, max(0, offset))
-    return await _entries(db, principal, found[::-1])
+    found = await comfyui.ended_prompts(db, sender_of(principal), most, None if offset < 0 else offset)
+    return await _entries(db, principal, found)
 
 
 @get("/history/{prompt_id:str}", guards=[requires("viewer", "runs:read")])
@@ -240,6 +250,7 @@ handlers: Final = [
     queue,
     change_queue,
     interrupt,
+    free,
     history,
     history_of,
     change_history,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -21,6 +22,8 @@ SETTINGS: Final = "comfy.settings.json"
 LARGEST: Final = 10 * 1024 * 1024
 MOST_FILES: Final = 2_000
 LONGEST_PATH: Final = 500
+MOVE: Final = re.compile(rb"/userdata/([^/?]+)/move/([^/?]+)$")
+"""In the path as it came, where the slashes of names are still encoded."""
 READS: Final = [requires("viewer", "workflows:read")]
 WRITES: Final = [requires("developer", "workflows:write")]
 AnyRequest = Request[Principal, Any, State]
@@ -134,15 +137,34 @@ async def read(file: str, principal: Principal, db: Database) -> Response[bytes]
 async def write(
     file: str, request: AnyRequest, db: Database, overwrite: bool = True, full_info: bool = False
 ) -> Response[bytes]:
-    """Keep a file; `overwrite=false` refuses to replace one."""
-    path, sender = _path(file), sender_of(request.user)
+    """Keep a file, or (`.../move/{to}`) give one another path; `overwrite=false` refuses to replace one."""
+    sender, moved = sender_of(request.user), MOVE.search(request.scope["raw_path"])
+    path = _path(file if moved is None else moved.group(2).decode())
     if overwrite is False and await comfyui.read(db, sender, path) is not None:
         raise Conflict("the file is there already", code="name_taken")
-    await _write(db, sender, path, await request.body())
+    if moved is None:
+        await _write(db, sender, path, await request.body())
+    elif not await comfyui.move(db, sender, _path(moved.group(1).decode()), path):
+        raise NotFound("there is no such file", code="file_not_found")
+    return await _stored(db, sender, path, full_info=full_info)
+
+
+async def _stored(db: Database, sender: Sender, path: str, *, full_info: bool) -> Response[bytes]:
     if not full_info:
         return Response(msgspec.json.encode(path), media_type="application/json")
     found = [one for one in await comfyui.kept(db, sender, path, MOST_FILES) if one.path == path]
     return Response(msgspec.json.encode(_about(found[0])), media_type="application/json")
+
+
+@get("/v2/userdata", guards=READS)
+async def folder(principal: Principal, db: Database, path: str = "") -> list[dict[str, Any]]:
+    """What stands in a folder, folders first."""
+    below = f"{_path(path)}/" if path.strip("./") else ""
+    found = await comfyui.kept(db, sender_of(principal), below, MOST_FILES)
+    names = [(one, one.path.removeprefix(below)) for one in found]
+    folders = sorted({name.partition("/")[0] for _, name in names if "/" in name})
+    inner: list[dict[str, Any]] = [{"name": name, "path": below + name, "type": "directory"} for name in folders]
+    return inner + [{**_about(one), "name": name, "type": "file"} for one, name in names if "/" not in name]
 
 
 @delete("/userdata/{file:path}", guards=WRITES)
@@ -161,5 +183,6 @@ handlers: Final = [
     listing,
     read,
     write,
+    folder,
     remove,
 ]
