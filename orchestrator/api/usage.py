@@ -15,7 +15,7 @@ from orchestrator.errors import FieldError, Invalid
 from orchestrator.live.parts import Parts
 from orchestrator.store import usage as store
 from orchestrator.store.db import Database
-from orchestrator.wire import Quotas, QuotasUpdate, Usage, UsageReport
+from orchestrator.wire import Quotas, QuotasUpdate, StorageReport, Usage, UsageReport
 
 MOST_DAYS: Final = 366
 DAYS: Final = 30
@@ -43,18 +43,36 @@ async def get_usage(
     api_key_id: UUID | None = None,
 ) -> UsageReport:
     """Runs that ended and the time machines were taken up by them, by day, deployment or key; what is stored now."""
-    today = datetime.now(UTC).date()
-    last = last or today
+    first, last = _span(first, last)
+    organisation_id = principal.organisation_id
+    items = await store.usage(db, organisation_id, first, last, by, deployment_id=deployment_id, api_key_id=api_key_id)
+    stored = await store.storage(db, organisation_id)
+    return UsageReport(items, _total(items), stored, await store.quotas(db, organisation_id))
+
+
+def _span(first: date | None, last: date | None) -> tuple[date, date]:
+    """The days that are asked for. Raises Invalid."""
+    last = last or datetime.now(UTC).date()
     if last.year <= 1970:
         raise Invalid("to: is too far away", errors=[FieldError("to", "give a year from 1971")])
     first = first or last - timedelta(days=DAYS - 1)
     if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
         detail = f"must not be after `to`, and at most {MOST_DAYS} days before it"
         raise Invalid(f"from: {detail}", errors=[FieldError("from", detail)])
-    organisation_id = principal.organisation_id
-    items = await store.usage(db, organisation_id, first, last, by, deployment_id=deployment_id, api_key_id=api_key_id)
-    stored = await store.storage(db, organisation_id)
-    return UsageReport(items, _total(items), stored, await store.quotas(db, organisation_id))
+    return first, last
+
+
+@get(
+    "/storage",
+    operation_id="get_storage",
+    summary="What was stored, day by day",
+    guards=[requires("viewer", "usage:read")],
+    responses=documented(400, 403),
+)
+async def get_storage(principal: Principal, db: Database, first: From = None, last: To = None) -> StorageReport:
+    """What was kept at the end of each day, and now for today; days to come are left out."""
+    days = await store.storage_days(db, principal.organisation_id, *_span(first, last))
+    return StorageReport(days, sum(day.bytes for day in days))
 
 
 def _total(items: list[Usage]) -> Usage:
@@ -81,4 +99,4 @@ async def set_quotas(data: QuotasUpdate, principal: Principal, parts: Parts) -> 
     return await store.quotas(parts.db, principal.organisation_id)
 
 
-routes = [Router("/api/v1/usage", route_handlers=[get_usage, set_quotas], tags=["usage"])]
+routes = [Router("/api/v1/usage", route_handlers=[get_usage, get_storage, set_quotas], tags=["usage"])]

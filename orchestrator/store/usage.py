@@ -8,7 +8,7 @@ from uuid import UUID
 
 from orchestrator.store import audit
 from orchestrator.store.db import Database
-from orchestrator.wire import Quotas, QuotasUpdate, Storage, Usage
+from orchestrator.wire import Quotas, QuotasUpdate, Storage, StorageDay, Usage
 
 NONE: Final = UUID(int=0)
 
@@ -79,6 +79,31 @@ async def storage(db: Database, organisation_id: str) -> Storage:
     )
     assert row is not None
     return Storage(row["bytes"], row["files"])
+
+
+async def storage_days(db: Database, organisation_id: str, first: date, last: date) -> list[StorageDay]:
+    """What was stored at the end of each day from first to last, and is now when that is today; no day to come."""
+    rows = await db.fetch(
+        """
+        with today as (select (now() at time zone 'utc')::date as day)
+        select d.day::date::text as day, d.day = t.day as is_today, coalesce(s.bytes, 0) as bytes,
+               coalesce(s.files, 0) as files
+        from today t cross join generate_series($2::date, least($3::date, t.day), interval '1 day') d(day)
+        left join lateral (
+          select bytes, files from storage_days x where x.organisation_id = $1 and x.day <= d.day
+          order by x.day desc limit 1
+        ) s on true
+        order by d.day
+        """,
+        organisation_id,
+        first,
+        last,
+    )
+    days = [StorageDay(row["day"], row["bytes"], row["files"]) for row in rows]
+    if rows and rows[-1]["is_today"]:
+        now = await storage(db, organisation_id)
+        days[-1] = StorageDay(days[-1].day, now.bytes, now.files)
+    return days
 
 
 async def running(db: Database, organisation_ids: list[str]) -> dict[str, int]:

@@ -29,6 +29,21 @@ class Storage(Struct):
     files: int
 
 
+class StorageDay(Struct):
+    """What was stored at the end of a day (UTC), or is now: of today."""
+
+    day: str
+    bytes: int
+    files: int
+
+
+class StorageReport(Struct):
+    """Answer to GET /usage/storage: every day. byte_days sums the days' bytes, for whoever charges for keeping."""
+
+    items: list[StorageDay]
+    byte_days: int
+
+
 class Quotas(Struct):
     """How much an organisation may have at once; null: anything."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -100,6 +100,29 @@ async def test_storage_follows_every_file(db: Database) -> None:
     await usage.roll_up_storage(db, 1000)
     assert (await usage.storage(db, team.organisation_id)) == usage.Storage(7, 1)
     assert await db.fetchval("select count(*) from storage_deltas") == 0
+
+
+async def test_storage_of_each_day_is_that_of_its_end(db: Database) -> None:
+    """A day without a change has what the one before it had, today what there is now; days to come are not told."""
+    team, other = await make_team(db), await make_team(db)
+    today = datetime.now(UTC).date()
+    for ago, size in ((5, 10), (3, 30)):
+        await db.execute(
+            "insert into storage_days (organisation_id, day, bytes, files) values ($1, $2, $3, 1)",
+            team.organisation_id,
+            today - timedelta(days=ago),
+            size,
+        )
+    await files.add(db, new_file(team, 7))
+    first, last = today - timedelta(days=6), today + timedelta(days=9)
+    told = await usage.storage_days(db, team.organisation_id, first, last)
+    assert [(day.bytes, day.files) for day in told] == [(0, 0), (10, 1), (10, 1), *[(30, 1)] * 3, (37, 2)]
+    assert [told[0].day, told[-1].day] == [first.isoformat(), today.isoformat()]
+    await usage.roll_up_storage(db, 1000)
+    assert await usage.storage_days(db, team.organisation_id, first, last) == told
+    assert (await usage.storage_days(db, team.organisation_id, first, today - timedelta(days=1))) == told[:-1]
+    assert {day.bytes for day in await usage.storage_days(db, other.organisation_id, first, last)} == {0}
+    assert await usage.storage_days(db, team.organisation_id, last, last) == []
 
 
 async def test_the_queue_never_holds_more_than_its_quota(db: Database, queue: Queue) -> None:
