@@ -113,6 +113,15 @@ async def routes(_dsn: str) -> str:
     return inventory.table(create_app(Config()))
 
 
+def _routes_on(path: str, page: str) -> Generator:
+    """A page with its table of routes drawn anew; what people wrote stays."""
+
+    async def text(_dsn: str) -> str:
+        return _with_generated((ROOT / path).read_text(), "routes", inventory.part(create_app(Config()), page))
+
+    return text
+
+
 async def run_lifecycle(_dsn: str) -> str:
     """docs/run-lifecycle.md with its diagram and its table of retries drawn anew; what people wrote stays."""
     text = (ROOT / "docs/run-lifecycle.md").read_text()
@@ -150,6 +159,10 @@ DOCUMENTS: list[tuple[str, Generator]] = [
     ("docs/run-lifecycle.md", run_lifecycle),
     ("docs/API/openapi.json", openapi),
     ("docs/API/routes.md", routes),
+    ("docs/API/comfy-v2.md", _routes_on("docs/API/comfy-v2.md", "comfy-v2")),
+    ("docs/API/comfydeploy.md", _routes_on("docs/API/comfydeploy.md", "comfydeploy")),
+    ("docs/API/comfyui.md", _routes_on("docs/API/comfyui.md", "comfyui")),
+    ("docs/dashboard.md", _routes_on("docs/dashboard.md", "../dashboard")),
 ]
 
 

@@ -17,11 +17,12 @@ import pytest
 import websockets
 
 from orchestrator.api.inventory import Entry
+from orchestrator.api.open_routes import ANY_CREDENTIAL, PUBLIC
 from orchestrator.store import users
 from orchestrator.store.db import prepare_connection
 from tests.system import coloured
 from tests.wire import permissions
-from tests.wire.permissions import ANY_CREDENTIAL, PUBLIC, Bodies, Credential
+from tests.wire.permissions import Bodies, Credential
 
 pytestmark = pytest.mark.anyio
 
