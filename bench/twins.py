@@ -1,8 +1,8 @@
 """`python -m bench.twins litestar|fastapi --dsn DSN --port-file FILE`: what starting a run is compared with.
 
 litestar: a bare handler that decodes the body and answers, with nothing behind it. fastapi: the route as FastAPI and
-pydantic have it, with the same key look-up, rate limit, Idempotency-Key, checks and SQL behind it: only the framework,
-its validation and its rendering differ.
+pydantic have it, with the same key look-up, role and scope, rate limit, Idempotency-Key, checks, SQL and headers of the
+answer: only the framework, its validation and its rendering differ.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator import wire
+from orchestrator.api import headers
 from orchestrator.auth import MachineCredentials
 from orchestrator.config import Config
 from orchestrator.files import Files
@@ -30,6 +31,7 @@ from orchestrator.live.abilities import Abilities
 from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.live.starting import Order, start
+from orchestrator.runs.access import RANK
 from orchestrator.store import keys
 from orchestrator.store.db import Database
 from orchestrator.store.idempotency import Once
@@ -81,8 +83,8 @@ class Twin:
         self.known: dict[bytes, tuple[float, keys.KeyOwner]] = {}
 
 
-async def owner(request: Request, authorization: Annotated[str, Header()]) -> keys.KeyOwner:
-    """Whose key it is: looked up, remembered for seconds, and counted against its limit."""
+async def owner(request: Request, response: Response, authorization: Annotated[str, Header()]) -> keys.KeyOwner:
+    """Whose key it is: looked up, remembered for seconds, and counted against its limit; what every answer says."""
     twin: Twin = request.app.state.twin
     name = digest(authorization.removeprefix("Bearer "))
     known = twin.known.get(name)
@@ -91,9 +93,18 @@ async def owner(request: Request, authorization: Annotated[str, Header()]) -> ke
         if found is None:
             raise HTTPException(401)
         known = twin.known[name] = (time.monotonic() + REMEMBER_S, found)
-    if twin.limits.requests and (await twin.limits.requests.take(f"key:{known[1].key_id}")).wait_s:
-        raise HTTPException(429)
-    return known[1]
+    found = known[1]
+    if twin.limits.requests:
+        standing = await twin.limits.requests.take(f"key:{found.key_id}")
+        if standing.wait_s:
+            raise HTTPException(429)
+        for name, value in headers.rate_limit(twin.limits.requests.policy, standing):
+            response.headers[name.decode()] = value.decode()
+    if RANK[found.role] < RANK["playground"] or (found.scopes is not None and "runs:write" not in found.scopes):
+        raise HTTPException(403)
+    response.headers["x-request-id"] = new_id()
+    response.headers.update(headers.STANDARD)
+    return found
 
 
 Caller = Annotated[keys.KeyOwner, Depends(owner)]

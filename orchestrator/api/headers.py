@@ -13,6 +13,7 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
+from orchestrator.api.problems import request_id_headers
 from orchestrator.config import Config
 from orchestrator.limits import Standing
 
@@ -22,6 +23,8 @@ _DEFAULTS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
 )
+STANDARD: Final = {name.decode(): value.decode() for name, value in _DEFAULTS}
+"""What an answer says that sets nothing itself."""
 _HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 READABLE: Final = [
     "ETag",
@@ -52,6 +55,7 @@ async def complete(message: Any, scope: Scope) -> None:
     if message["type"] != "http.response.start":
         return
     headers = message.setdefault("headers", [])
+    headers += request_id_headers(scope)
     if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
         _name_methods(headers, scope)
     there = {name for name, _ in headers}

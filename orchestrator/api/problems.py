@@ -103,15 +103,11 @@ def request_id(scope: Scope) -> str:
     return str(known)
 
 
-async def echo_request_id(message: Any, scope: Scope) -> None:
-    """A `before_send` hook: every answer carries the id of its request."""
-    if message["type"] == "http.response.start":
-        known = request_id(scope).encode("latin-1")
-        headers = message.setdefault("headers", [])
-        headers.append((b"x-request-id", known))
-        opt: dict[str, Any] = getattr(scope.get("route_handler"), "opt", {})
-        if "request_id_header" in opt:
-            headers.append((opt["request_id_header"].encode(), known))
+def request_id_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Every answer carries the id of its request."""
+    known = request_id(scope).encode("latin-1")
+    other: str | None = getattr(scope.get("route_handler"), "opt", {}).get("request_id_header")
+    return [(b"x-request-id", known), *([(other.encode(), known)] if other else [])]
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
@@ -187,6 +183,7 @@ class JsonBody(AbstractDTO[Any]):
 
     model_type = object
     _decoders: ClassVar[dict[str, msgspec.json.Decoder[Any]]] = {}
+    _of_handlers: ClassVar[dict[Any, msgspec.json.Decoder[Any]]] = {}  # a handler works its id out anew each time
 
     @classmethod
     def create_for_field_definition(
@@ -212,14 +209,19 @@ class JsonBody(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """The handler's `data`."""
-        return decode(value, self._decoders[self.asgi_connection.route_handler.handler_id])
+        handler = self.asgi_connection.route_handler
+        decoder = self._of_handlers.get(handler)
+        if decoder is None:
+            decoder = self._of_handlers[handler] = self._decoders[handler.handler_id]
+        return decode(value, decoder)
 
 
 async def check_body(request: Request[Any, Any, State]) -> None:
     """A `before_request` hook: where a JSON body is expected, one must stand, and say that it is JSON."""
     if request.route_handler.parsed_data_field is None:
         return
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    sent = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"application/json")
+    kind = sent.decode("latin-1").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise WrongType(f"the body must be application/json, not {kind[:100]!r}")
     if not await request.body():
