@@ -1,4 +1,4 @@
--- Operations: secrets that machines give to their executors; what clients find runs by.
+-- Operations: secrets that machines give to their executors; what clients find runs by; what machines were.
 
 alter table machines add column secrets_revision integer not null default 0;
 comment on column machines.secrets_revision is 'Rises whenever one of its secrets is set or deleted: its agent is told then.';
@@ -27,6 +27,54 @@ comment on column machine_secrets.created_by is 'Who last set it: user:<id> or k
 comment on column machine_secrets.created_at is 'When it was first set.';
 comment on column machine_secrets.updated_at is 'When it was last set.';
 
+create table machine_versions (
+  id uuid primary key,
+  machine_id uuid not null references machines on delete cascade,
+  organisation_id uuid not null,
+  number integer not null,
+  hash bytea not null,
+  kind machine_kind not null,
+  endpoint text,
+  labels jsonb not null,
+  policy jsonb not null,
+  agent_version text not null,
+  inventory jsonb not null,
+  created_at timestamptz not null default now(),
+  unique (machine_id, number)
+);
+comment on table machine_versions is 'What a machine was at a time: never changed; of each machine the newest hundred.';
+comment on column machine_versions.id is 'UUIDv7.';
+comment on column machine_versions.machine_id is 'The machine (machines.id).';
+comment on column machine_versions.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column machine_versions.number is 'Counts from 1 within the machine.';
+comment on column machine_versions.hash is 'sha256 of all that follows: the next version has another.';
+comment on column machine_versions.kind is 'As in machines.';
+comment on column machine_versions.endpoint is 'As in machines.';
+comment on column machine_versions.labels is 'As in machines.';
+comment on column machine_versions.policy is 'As in machines.';
+comment on column machine_versions.agent_version is 'As in machines.';
+comment on column machine_versions.inventory is 'As in machines, when it was whole: its executor had answered and its models were hashed.';
+comment on column machine_versions.created_at is 'When it became so.';
+
+create function note_machine_version(machine machines) returns void language plpgsql as $$
+declare
+  whole boolean := coalesce(jsonb_array_length(machine.inventory -> 'node_classes'), 0) > 0 and not jsonb_path_exists(
+    machine.inventory, '$.models[*] ? (@.size > 0 && !exists(@.sha256))');
+  digest bytea := sha256(convert_to(jsonb_build_array(machine.kind, machine.endpoint, machine.labels, machine.policy,
+    machine.agent_version, machine.inventory)::text, 'UTF8'));
+  latest machine_versions;
+begin
+  select * into latest from machine_versions where machine_id = machine.id order by number desc limit 1;
+  if not whole or latest.hash = digest then
+    return;
+  end if;
+  insert into machine_versions
+    (id, machine_id, organisation_id, number, hash, kind, endpoint, labels, policy, agent_version, inventory)
+  values (uuid7(), machine.id, machine.organisation_id, coalesce(latest.number, 0) + 1, digest, machine.kind,
+    machine.endpoint, machine.labels, machine.policy, machine.agent_version, machine.inventory);
+  delete from machine_versions where machine_id = machine.id and number <= coalesce(latest.number, 0) - 99;
+end $$;
+
 create or replace function note_machine() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
@@ -52,6 +100,10 @@ begin
     perform note_machine_event(new, 'inventory_changed', jsonb_build_object('slots', new.slots,
       'node_classes', jsonb_array_length(coalesce(new.inventory -> 'node_classes', '[]')),
       'models', jsonb_array_length(coalesce(new.inventory -> 'models', '[]'))));
+  end if;
+  if (new.endpoint, new.labels, new.policy, new.agent_version, new.inventory)
+     is distinct from (old.endpoint, old.labels, old.policy, old.agent_version, old.inventory) then
+    perform note_machine_version(new);
   end if;
   return null;
 end $$;

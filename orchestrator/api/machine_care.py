@@ -1,4 +1,4 @@
-"""Quarantine, events and logs of machines under /api/v1/machines."""
+"""Quarantine, events, logs and versions of machines under /api/v1/machines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from orchestrator.api.machines import shown_machine
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
+from orchestrator.errors import NotFound
 from orchestrator.runs.paging import decode_cursor, page_of
+from orchestrator.store import machine_versions, run_logs
 from orchestrator.store import quarantine as store
-from orchestrator.store import run_logs
 from orchestrator.store.db import Database
-from orchestrator.wire import Machine, MachineEvent, MachineLogPart, Page, Quarantine
+from orchestrator.wire import Machine, MachineEvent, MachineLogPart, MachineVersion, Page, Quarantine
 
 
 @post(
@@ -88,4 +89,43 @@ async def logs(
     return page_of(found, limit)
 
 
-routes = [Router("/api/v1/machines", route_handlers=[quarantine, release, events, logs], tags=["machines"])]
+@get(
+    "/{machine_id:uuid}/versions",
+    guards=[requires("viewer", "machines:read")],
+    operation_id="list_machine_versions",
+    summary="What it was",
+    responses=documented(400, 403, 404),
+)
+async def list_versions(
+    machine_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
+) -> Page[MachineVersion]:
+    """Newest first, without their inventories; the newest hundred are kept."""
+    await shown_machine(db, principal, machine_id)
+    found = await machine_versions.page(db, principal.organisation_id, machine_id, decode_cursor(cursor), limit + 1)
+    return page_of(found, limit)
+
+
+@get(
+    "/{machine_id:uuid}/versions/{number:int}",
+    guards=[requires("viewer", "machines:read")],
+    operation_id="get_machine_version",
+    summary="What it was once",
+    responses=documented(403, 404),
+)
+async def get_version(machine_id: UUID, number: int, principal: Principal, db: Database) -> MachineVersion:
+    """With the inventory of then."""
+    found = None
+    if 0 < number < 2**31:
+        found = await machine_versions.get(db, principal.organisation_id, machine_id, number)
+    if found is None:
+        raise NotFound(f"the machine has no version {number}", code="version_not_found")
+    return found
+
+
+routes = [
+    Router(
+        "/api/v1/machines",
+        route_handlers=[quarantine, release, events, logs, list_versions, get_version],
+        tags=["machines"],
+    )
+]

@@ -57,6 +57,24 @@ MachineEventKind = Literal[
 ]  # fmt: skip
 
 
+class MachineVersion(Struct, omit_defaults=True):
+    """What a machine was from created_at until its next version; it never changes. inventory: not in lists."""
+
+    id: str
+    number: int
+    created_at: datetime
+    hash: str
+    kind: MachineKind
+    agent_version: str
+    labels: dict[str, str]
+    policy: dict[str, Any]
+    node_classes: int
+    models: int
+    packs: int
+    endpoint: str | None = None
+    inventory: dict[str, Any] | None = None
+
+
 class MachineSecretSet(Request):
     """Body of PUT /machines/{id}/secrets/{name}. A shorter value could not be hidden in what runs write."""
 

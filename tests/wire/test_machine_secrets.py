@@ -187,6 +187,21 @@ async def test_an_agent_that_comes_back_gets_them_again(team: Team, machine: str
     assert await _told(team, "STAYS") == _hash(value)
 
 
+async def test_a_machine_that_is_started_again_is_the_same(team: Team, machine: str, agent: Agent) -> None:
+    """Neither a restart nor a secret makes a version of the machine; a label does, and the old one stays as it was."""
+    (first,) = (await team.call("GET", f"/machines/{machine}/versions", 200))["items"]
+    inventory = (await _machine(team, machine))["inventory"]
+    assert (first["number"], first["node_classes"]) == (1, len(inventory["node_classes"]))
+    await team.call("PATCH", f"/machines/{machine}", 200, json={"labels": {"room": "a"}})
+    second = (await team.call("GET", f"/machines/{machine}/versions?limit=1", 200))["items"][0]
+    assert (second["number"], second["labels"]) == (2, {"room": "a"})
+    assert second["hash"] != first["hash"]
+    shown = await team.call("GET", f"/machines/{machine}/versions/1", 200)
+    assert {**first, "inventory": inventory} == shown
+    for number in (0, 3, 2**40):
+        await team.call("GET", f"/machines/{machine}/versions/{number}", 404)
+
+
 @pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "PYTHONPATH", "FLEET_URL", "lower", "1ST", "A-B"])
 async def test_names_that_are_not_given_away(team: Team, machine: str, name: str) -> None:
     """Refused, and the field is named."""
