@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def _headers(config: Config, *own: tuple[bytes, bytes], **state: Any) -> dict[bytes, bytes]:
     app = SimpleNamespace(state=SimpleNamespace(config=config))
     message: Any = {"type": "http.response.start", "status": 200, "headers": list(own)}
-    scope: Any = {"type": "http", "method": "GET", "litestar_app": app, "state": state}
+    scope: Any = {"type": "http", "method": "GET", "headers": [], "litestar_app": app, "state": state}
     await complete(message, scope)
     assert len(message["headers"]) == len(dict(message["headers"]))
     return dict(message["headers"])
