@@ -44,6 +44,9 @@ class Sending(Struct, frozen=True, kw_only=True):
     webhook_url: str | None = None
     webhook_shape: str | None = None
     sealed: bytes | None = None
+    machine_id: str | None = None
+    pool: dict[str, str] = {}
+    max_attempts: int = 3
 
 
 def with_keys(sending: Sending, vault: Vault, organisation_id: str, keys: Mapping[str, Any]) -> Sending:
@@ -99,6 +102,9 @@ async def send(parts: Parts, principal: Principal, sending: Sending) -> Begun:
         priority=sending.priority,
         webhook_url=sending.webhook_url,
         webhook_shape=sending.webhook_shape,
+        machine_id=sending.machine_id,
+        pool=sending.pool,
+        max_attempts=sending.max_attempts,
     )
     return await _noted(parts, sent, order)
 

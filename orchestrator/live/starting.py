@@ -33,7 +33,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
     once: its Idempotency-Key (live/once.py); the same again gives the same run. id: what the run shall be called, from
     who noted something of it before; None: a new id. webhook_shape: in whose words webhook_url is told; None: ours.
-    deployment_id may be a deployment's alias. only: the deployments that it may be of; None: any.
+    deployment_id may be a deployment's alias. only: the deployments that it may be of; None: any. machine_id: the
+    only machine that it may go to, of the organisation's; None: as the deployment has it.
     """
 
     organisation_id: str
@@ -55,6 +56,7 @@ class Order(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     tags: list[str] | None = None
     only: frozenset[str] | None = None
+    machine_id: str | None = None
 
 
 async def start(parts: Parts, order: Order) -> runs.NewRun:
@@ -86,6 +88,8 @@ async def checked(parts: Parts, order: Order) -> runs.NewRun:
         raise Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
     if order.webhook_url is not None:
         refuse_url("webhook_url", order.webhook_url, allow_private=parts.config.webhook_private)
+    if order.machine_id is not None:
+        target = msgspec.structs.replace(target, machine_id=order.machine_id)
     run = new_run(parts, order, target, run_id)
     await parts.abilities.require(run.lane, run.organisation_id, run.version_id, run.pool, run.pinned_machine_id)
     return run

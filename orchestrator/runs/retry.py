@@ -47,13 +47,13 @@ def is_fault(failure: Failure) -> bool:
 
 def after(failure: Failure, attempts: int, faults: int, max_attempts: int) -> Retry | Fail:
     """Decide after an attempt failed. attempts counts all made, faults those the run may be to blame for; both with
-    this one included.
+    this one included. max_attempts 0: there is no second attempt, whoever is to blame for the first.
 
     The delay doubles from FIRST_DELAY_S with each fault; a machine that vanished costs no delay the first time, since
     another machine is not to blame.
     """
     allowed = ALLOWED[failure.kind]
-    if attempts >= FORGIVEN or (allowed is not None and faults >= min(allowed, max_attempts)):
+    if max_attempts == 0 or attempts >= FORGIVEN or (allowed is not None and faults >= min(allowed, max_attempts)):
         return Fail()
     if allowed is not None:
         return Retry(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (faults - 1)))

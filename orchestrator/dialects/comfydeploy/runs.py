@@ -20,6 +20,7 @@ from litestar.response import Stream
 from orchestrator import wire
 from orchestrator.auth import Principal, requires
 from orchestrator.dialects.comfydeploy import words
+from orchestrator.dialects.comfydeploy.native import begin_native
 from orchestrator.dialects.comfydeploy.problems import RunFailed
 from orchestrator.dialects.comfydeploy.webhooks import shown_outputs
 from orchestrator.errors import FieldError, Invalid, NotFound, Unavailable
@@ -34,6 +35,7 @@ from orchestrator.runs.inputs import place
 from orchestrator.runs.lenient import addressed, fitted
 from orchestrator.runs.state import TERMINAL, Cancel
 from orchestrator.store import comfydeploy as store
+from orchestrator.store import machines
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
@@ -104,16 +106,48 @@ async def begin_graph(request: Asking, parts: Parts, data: words.RunWorkflow) ->
     graph = place(graph, {key: addressed(value, base_url) for key, value in (data.inputs or {}).items()})
     if data.webhook:
         refuse_url("webhook", data.webhook, allow_private=parts.config.webhook_private)
-    sending = Sending(graph=graph, dialect="comfydeploy", webhook_url=data.webhook or None, webhook_shape=_shape(data))
+    sending = Sending(
+        graph=graph,
+        dialect="comfydeploy",
+        webhook_url=data.webhook or None,
+        webhook_shape=_shape(data),
+        machine_id=None if data.machine_id is None else (await _machine(parts.db, request.user, data.machine_id)).id,
+    )
     return (await send(parts, request.user, sending)).run_id
+
+
+async def _machine(db: Database, principal: Principal, machine_id: str) -> wire.Machine:
+    """A machine of the team's. Raises NotFound."""
+    try:
+        found = await machines.get(db, principal.organisation_id, UUID(machine_id))
+    except ValueError:
+        found = None
+    if found is None:
+        raise NotFound(f"there is no machine {machine_id[:64]!r}", code="machine_not_found")
+    return found
 
 
 # Queued
 
 
-@post(["/run", "/run/queue", "/run/deployment/queue"], status_code=200, guards=STARTS)
+@post("/run", status_code=200, guards=STARTS)
+async def start_run(request: Asking, data: words.StartRun, parts: Parts) -> words.RunId | words.Batched | words.Native:
+    """The first generation's way to run a deployment; and how the plugin begins what its own editor queues."""
+    if data.is_native_run:
+        return await begin_native(request, parts, data, await _machine(parts.db, request.user, data.machine_id or ""))
+    wanted = data.of_deployment()
+    if wanted is None:
+        raise Invalid("deployment_id is missing", errors=[FieldError("deployment_id", "is missing", "missing_field")])
+    return await _queued(request, parts, wanted)
+
+
+@post(["/run/queue", "/run/deployment/queue"], status_code=200, guards=STARTS)
 async def queue_deployment(request: Asking, data: words.RunDeployment, parts: Parts) -> words.RunId | words.Batched:
     """Queue a run of a deployment, or many at once."""
+    return await _queued(request, parts, data)
+
+
+async def _queued(request: Asking, parts: Parts, data: words.RunDeployment) -> words.RunId | words.Batched:
     if data.batch_number is not None or data.batch_input_params is not None:
         return words.Batched("success", await _begin_batch(request, parts, data))
     return words.RunId(await begin(request, parts, data))
@@ -338,6 +372,7 @@ def _utc(moment: datetime) -> datetime:
 handlers: Final = [
     latest_run,
     count_runs,
+    start_run,
     queue_deployment,
     queue_graph,
     wait_deployment,

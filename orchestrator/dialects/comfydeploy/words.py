@@ -30,6 +30,43 @@ class RunDeployment(Struct, kw_only=True):
     batch_input_params: dict[str, list[Any]] | None = None
 
 
+class StartRun(Struct, kw_only=True):
+    """Body of POST /api/run: a deployment, or (is_native_run) a graph that the editor's own machine executes."""
+
+    deployment_id: str | None = None
+    inputs: Inputs | None = None
+    webhook: Annotated[str, Meta(max_length=2000)] | None = None
+    webhook_intermediate_status: bool = False
+    batch_number: int | None = None
+    batch_input_params: dict[str, list[Any]] | None = None
+    is_native_run: Any = None
+    machine_id: str | None = None
+    workflow_api_json: dict[str, Any] | None = None
+    workflow_api: dict[str, Any] | None = None
+    workflow: Any = None
+    gpu_event_id: Any = None
+
+    def of_deployment(self) -> RunDeployment | None:
+        """The same as the body of the other routes; None: no deployment is named."""
+        if self.deployment_id is None:
+            return None
+        return RunDeployment(**{name: getattr(self, name) for name in RunDeployment.__struct_fields__})
+
+
+class Native(Struct):
+    """What the editor's machine is to execute, and by which token it reports."""
+
+    prompt_id: str
+    run_id: str
+    workflow_api_raw: dict[str, Any]
+    inputs: Inputs
+    workflow: Any
+    status_endpoint: str
+    file_upload_endpoint: str
+    cd_token: str
+    gpu_event_id: Any = None
+
+
 class RunWorkflow(Struct, kw_only=True):
     """Body of the routes that run a graph, or a version by its id."""
 

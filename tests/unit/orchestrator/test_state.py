@@ -85,6 +85,12 @@ def test_retries_are_bounded(kind: FailureClass, attempts: int, faults: int, lim
         assert 0 <= decision.delay_s <= 30
 
 
+@given(st.sampled_from(get_args(FailureClass)))
+def test_a_run_without_a_second_attempt_fails_with_its_first(kind: FailureClass) -> None:
+    """Whoever is to blame."""
+    assert isinstance(after(Failure(kind, "x"), 1, 0, 0), Fail)
+
+
 def test_what_a_machine_is_to_blame_for_does_not_use_up_a_runs_attempts() -> None:
     """After a lost machine and a restarted agent, the first crash of an executor is still only the first fault."""
     state = RunState("not-started", max_attempts=2)
