@@ -31,11 +31,12 @@ from drivers.wire import (
     WorkflowJson,
 )
 from machine_agent import translate, verdicts
-from machine_agent.comfy import Comfy, HistoryEntry, PromptLost, PromptRefused
+from machine_agent.comfy import Comfy, HistoryEntry, Listener, PromptLost, PromptRefused
 from machine_agent.early import Early
 from machine_agent.errors import Abandoned, AttemptFailed, ExecutorGone
 from machine_agent.executor import Executor
 from machine_agent.inputs import Fetched, Inputs
+from machine_agent.log_tail import HeardLog, LogSource
 from machine_agent.progress import Tracker
 from machine_agent.realtime import Collector, Feed, lay, with_pictures
 from machine_agent.reporter import Reporter
@@ -254,10 +255,11 @@ class Attempt:
         """Run the prompt, and notice when the executor dies under it. Whatever ends this leaves the executor idle."""
         comfy = Comfy(self._tools.session, self._executor.url)
         generation = self._executor.generation
-        work = asyncio.create_task(self._prompt(comfy, placed))
+        log = self._executor.log()
+        work = asyncio.create_task(self._prompt(comfy, placed, log))
         death = asyncio.create_task(self._executor.gone())
         memory = asyncio.create_task(self._watch_memory())
-        writing = asyncio.create_task(self._tell_log())
+        writing = asyncio.create_task(self._tell_log(log))
         try:
             await asyncio.wait((work, death), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -276,7 +278,7 @@ class Attempt:
             if not idle:
                 await self._clear(comfy, generation)
 
-    async def _prompt(self, comfy: Comfy, placed: Placed) -> HistoryEntry:
+    async def _prompt(self, comfy: Comfy, placed: Placed, log: LogSource) -> HistoryEntry:
         tracker = Tracker(self.job)
         live = self._tools.live
 
@@ -305,13 +307,12 @@ class Attempt:
         if placed.shelf.directory is not None:
             extra["fleet"] = {"directory": placed.shelf.directory}
         whole = collector is not None  # its pictures are all that comes of a round
-        return await comfy.run(self.job.attempt_id, placed.workflow, extra, on_message, on_preview, whole=whole)
+        hear = log.hear if isinstance(log, HeardLog) else None
+        heard = Listener(on_message, on_preview, hear)
+        return await comfy.run(self.job.attempt_id, placed.workflow, extra, heard, whole=whole)
 
-    async def _tell_log(self) -> None:
+    async def _tell_log(self, log: LogSource) -> None:
         """Pass on what the executor writes, until this is cancelled; so much and no more."""
-        log = self._executor.log()
-        if log is None:
-            return
         left = _LOG_LIMIT
         try:
             while left > 0:

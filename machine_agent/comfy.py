@@ -27,8 +27,17 @@ _OPEN_S = 5.0
 _LAST_S = 5.0
 _log = structlog.get_logger()
 
-OnMessage = Callable[[str, dict[str, Any]], None]
-OnPreview = Callable[[str, bytes], None]
+_SILENT = "this executor tells nothing of its log\n"
+
+
+class Listener(Struct, frozen=True):
+    """Who hears what an executor says about a prompt: messages, previews (content type, bytes), and, where on_log is
+    given, what it writes while it works on that prompt and no other.
+    """
+
+    on_message: Callable[[str, dict[str, Any]], None]
+    on_preview: Callable[[str, bytes], None]
+    on_log: Callable[[str], None] | None = None
 
 
 class PromptRefused(Exception):
@@ -125,8 +134,7 @@ class Comfy:
         prompt_id: str,
         workflow: WorkflowJson,
         extra: dict[str, Any],
-        on_message: OnMessage,
-        on_preview: OnPreview,
+        listener: Listener,
         *,
         whole: bool = False,
     ) -> HistoryEntry:
@@ -136,20 +144,23 @@ class Comfy:
         """
         done, last = asyncio.Event(), asyncio.Event()
         socket = await self._open(prompt_id)
-        listening = _listen(socket, prompt_id, done, last, on_message, on_preview) if socket else None
-        listener = asyncio.create_task(listening) if listening else None
+        listening = asyncio.create_task(_listen(socket, prompt_id, done, last, listener)) if socket else None
         try:
+            if socket is not None and listener.on_log is not None and not await self._follow_log(prompt_id, on=True):
+                listener.on_log(_SILENT)
             await _to_the_end(self._queue(prompt_id, workflow, extra))
             entry = await self._finished(prompt_id, done)
-            if whole and listener is not None:
-                await _heard(listener, last)
+            if listening is not None and (whole or listener.on_log is not None):
+                await _heard(listening, last)
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 await self.forget(prompt_id)  # it keeps whole workflows in memory
             return entry
         finally:
-            if socket is not None and listener is not None:
-                listener.cancel()
-                await asyncio.gather(listener, return_exceptions=True)
+            if socket is not None and listening is not None:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+                if listener.on_log is not None:
+                    await self._follow_log(prompt_id, on=False)  # it would keep the name of every client for ever
                 await socket.close()
 
     async def abort(self, prompt_id: str) -> None:
@@ -201,6 +212,16 @@ class Comfy:
                 _log.debug("executor_poll_failed", error=str(error) or type(error).__name__)
         raise PromptLost(f"the executor no longer knows prompt {prompt_id}")
 
+    async def _follow_log(self, client_id: str, *, on: bool) -> bool:
+        """Have lines of its log sent to a client's socket, or no more; whether it does so."""
+        body = {"clientId": client_id, "enabled": on}
+        url = f"{self._url}/internal/logs/subscribe"
+        try:
+            async with self._session.patch(url, json=body, timeout=_CALL) as response:
+                return response.status == HTTPStatus.OK
+        except (aiohttp.ClientError, OSError):
+            return False
+
     async def _open(self, client_id: str) -> aiohttp.ClientWebSocketResponse | None:
         """The prompt's WebSocket, greeted; None when it cannot be had: polling then does alone."""
         url = f"{self._url}/ws?clientId={client_id}"
@@ -243,25 +264,37 @@ async def _listen(
     prompt_id: str,
     done: asyncio.Event,
     last: asyncio.Event,
-    on_message: OnMessage,
-    on_preview: OnPreview,
+    listener: Listener,
 ) -> None:
     """Hand on what the executor says about the prompt, until the socket closes."""
+    ours = False  # whether it is our prompt that it works on
     async for message in socket:
         if message.type is aiohttp.WSMsgType.BINARY:
             preview = preview_of(message.data)
             if preview is not None:
-                on_preview(*preview)
+                listener.on_preview(*preview)
         elif message.type is aiohttp.WSMsgType.TEXT:
             body = _object(message.data)
             name, data = body.get("type"), body.get("data")
+            if name == "logs" and ours and isinstance(data, dict):
+                _hand_on_log(data, listener)
             if not isinstance(name, str) or not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
                 continue
-            on_message(name, data)
-            if name in _ENDS or (name == "executing" and data.get("node") is None):
+            listener.on_message(name, data)
+            is_last = name == "executing" and data.get("node") is None
+            ours = not is_last and name not in _ENDS
+            if not ours:
                 done.set()
-            if name == "executing" and data.get("node") is None:
+            if is_last:
                 last.set()
+
+
+def _hand_on_log(data: dict[str, Any], listener: Listener) -> None:
+    entries = data.get("entries")
+    for entry in entries if isinstance(entries, list) else []:
+        text = entry.get("m") if isinstance(entry, dict) else None
+        if listener.on_log is not None and isinstance(text, str):
+            listener.on_log(text)
 
 
 async def _heard(listener: asyncio.Task[None], last: asyncio.Event) -> None:

@@ -9,7 +9,7 @@ import aiohttp
 from drivers.wire import Gpu, ModelFile
 from machine_agent.comfy import Comfy
 from machine_agent.errors import ExecutorGone
-from machine_agent.log_tail import LogTail
+from machine_agent.log_tail import LogSource
 from machine_agent.shelf import Shelf
 
 
@@ -47,8 +47,8 @@ class Executor(Protocol):
     def log_tail(self) -> list[str]:
         """The last lines it wrote, where we see them."""
 
-    def log(self) -> LogTail | None:
-        """What it writes from now on, where we see it."""
+    def log(self) -> LogSource:
+        """What it writes from now on, where we see it, or hear of it."""
 
     async def after_run(self) -> None:
         """A run is over: tidy up; end it when it has had its time."""

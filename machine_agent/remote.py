@@ -16,6 +16,7 @@ from drivers.wire import Gpu, ModelFile
 from machine_agent.comfy import Comfy
 from machine_agent.errors import ExecutorGone
 from machine_agent.executor import Traits
+from machine_agent.log_tail import HeardLog
 from machine_agent.shelf import RemoteShelf
 
 _PROBE_S = 5.0
@@ -109,8 +110,9 @@ class RemoteExecutor:
         """Its log is elsewhere."""
         return []
 
-    def log(self) -> None:
-        """Its log is elsewhere."""
+    def log(self) -> HeardLog:
+        """Its log is elsewhere: what it tells of it."""
+        return HeardLog()
 
     async def after_run(self) -> None:
         """Nothing of it is ours to tidy."""
