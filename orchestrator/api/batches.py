@@ -11,11 +11,11 @@ from litestar.datastructures import State
 from orchestrator import wire
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
+from orchestrator.api.run_orders import order_of
 from orchestrator.auth import Principal, requires
-from orchestrator.errors import FieldError, Invalid, NotFound
+from orchestrator.errors import NotFound
 from orchestrator.live.again import start_batch
 from orchestrator.live.parts import Parts
-from orchestrator.live.starting import Order
 from orchestrator.runs.batches import spread
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.state import Cancel
@@ -36,26 +36,7 @@ async def create(
     data: wire.BatchCreate, request: Request[Principal, Any, State], parts: Parts
 ) -> Response[wire.BatchAccepted]:
     """All of them or none: one run for each of `inputs`, or for each combination of `input_grid`; 1,000 at most."""
-    principal = request.user
-    if data.version_id is not None and not principal.may("developer"):
-        raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
-    if data.deployment_id is None:
-        principal.check_run(None)
-    order = Order(
-        organisation_id=principal.organisation_id,
-        deployment_id=data.deployment_id,
-        version_id=data.version_id,
-        created_by=principal.user_id,
-        webhook_url=data.webhook_url,
-        priority=data.priority,
-        pool=data.pool,
-        timeout_s=data.timeout_s,
-        max_attempts=data.max_attempts,
-        metadata=data.metadata,
-        tags=data.tags,
-        api_key_id=principal.key_id,
-        only=principal.deployment_ids,
-    )
+    order = order_of(request.user, data, deployment_id=data.deployment_id, version_id=data.version_id)
     started = await start_batch(parts, order, spread(data.inputs, data.input_grid, data.common_inputs))
     location = f"/api/v1/runs/batches/{started.id}"
     ids = [str(run_id) for run_id in started.run_ids]

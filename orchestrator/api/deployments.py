@@ -14,11 +14,11 @@ from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, ta
 from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
+from orchestrator.api.run_orders import WAITED, order_of, started
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import FieldError, Invalid, NotFound
-from orchestrator.live.once import REPLAYED, once_of
+from orchestrator.live.once import once_of
 from orchestrator.live.parts import Parts
-from orchestrator.live.starting import Order, start
 from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.schema import deployment_document
 from orchestrator.store import deployment_history, deployments, inventories
@@ -246,32 +246,16 @@ async def openapi(deployment_id: UUID, principal: Principal, parts: Parts) -> di
     summary="Start a run of a deployment",
     guards=[requires("playground", "runs:write", bound=True)],
     opt=OWN,
-    responses=documented(400, 403, 404, 409, 413, 429),
+    responses={**documented(400, 403, 404, 409, 413, 429), **WAITED},
 )
 async def run(
     deployment_id: UUID, data: DeploymentRun, request: Request[Principal, Any, State], parts: Parts
 ) -> Response[RunAccepted]:
-    """As POST /runs, of this deployment."""
-    principal = request.user
-    principal.check_run(str(deployment_id))
-    order = Order(
-        organisation_id=principal.organisation_id,
-        deployment_id=str(deployment_id),
-        created_by=principal.user_id,
-        inputs=data.inputs,
-        webhook_url=data.webhook_url,
-        priority=data.priority,
-        pool=data.pool,
-        timeout_s=data.timeout_s,
-        max_attempts=data.max_attempts,
-        once=await once_of(request),
-        api_key_id=principal.key_id,
-    )
-    started = await start(parts, order)
-    location = f"/api/v1/runs/{started.id}"
-    headers = {"Location": location} | ({REPLAYED: "true"} if started.replayed else {})
-    accepted = RunAccepted(started.id, "not-started", parts.config.base_url + location)
-    return Response(accepted, status_code=202, headers=headers)
+    """As POST /runs, of this deployment; it may be waited for or followed as there."""
+    request.user.check_run(str(deployment_id))
+    once = await once_of(request)
+    order = order_of(request.user, data, deployment_id=str(deployment_id), inputs=data.inputs, once=once)
+    return await started(request, parts, order)
 
 
 routes = [

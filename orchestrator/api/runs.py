@@ -11,7 +11,6 @@ from uuid import UUID
 
 from litestar import Request, Response, Router, get, patch, post
 from litestar.datastructures import State
-from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Stream
 
@@ -20,29 +19,25 @@ from orchestrator.api.etags import UNCHANGED, IfMatch, IfNoneMatch, expected, ta
 from orchestrator.api.idempotency import OWN
 from orchestrator.api.params import NO_NUL, Cursor, Limit, Moment, moment
 from orchestrator.api.problems import documented
+from orchestrator.api.run_orders import WAITED, order_of, started
 from orchestrator.api.run_streams import frames, streamed
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, Conflict, FieldError, Invalid, NotFound
 from orchestrator.files import Files
 from orchestrator.live.again import start_again
-from orchestrator.live.following import check_room, ended
+from orchestrator.live.following import check_room
 from orchestrator.live.following import follow as followed
 from orchestrator.live.hub import Hub
-from orchestrator.live.once import REPLAYED, once_of
+from orchestrator.live.once import once_of
 from orchestrator.live.parts import Parts
-from orchestrator.live.shown import shown_run, signed_outputs
-from orchestrator.live.starting import Order, start
+from orchestrator.live.shown import signed_outputs
 from orchestrator.runs.paging import decode_cursor, page_of
-from orchestrator.runs.preferences import wait_s, wants_stream
 from orchestrator.runs.schedule import explain
 from orchestrator.runs.state import TERMINAL, Cancel
 from orchestrator.store import revisions, run_marks, run_pages, runs
 from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
-WAITED: Final = {
-    200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
-}
 Tagged = Annotated[str | None, Parameter(max_length=50, pattern=NO_NUL, description="Only runs with this tag.")]
 Described = Annotated[
     list[str] | None, Parameter(description="Only runs with this `name=value` in their metadata; several: all.")
@@ -66,73 +61,15 @@ async def create(
 
     `Prefer: wait=N` answers 200 with the run if it ends within N seconds; `Accept: text/event-stream` follows it.
     """
-    principal = request.user
-    if data.version_id is not None and not principal.may("developer"):
-        raise Invalid("this role runs deployments only", errors=[FieldError("version_id", "use deployment_id")])
-    if data.deployment_id is None:
-        principal.check_run(None)
-    stream, wait = wants_stream(request.headers.get("accept")), wait_s(request.headers.get("prefer"))
-    if stream or wait:
-        check_room(request.app.state.services.hub, principal.organisation_id)
-    run = await start(
-        parts,
-        Order(
-            organisation_id=principal.organisation_id,
-            deployment_id=data.deployment_id,
-            version_id=data.version_id,
-            created_by=principal.user_id,
-            inputs=data.inputs,
-            webhook_url=data.webhook_url,
-            priority=data.priority,
-            pool=data.pool,
-            timeout_s=data.timeout_s,
-            max_attempts=data.max_attempts,
-            metadata=data.metadata,
-            tags=data.tags,
-            once=await once_of(request),
-            api_key_id=principal.key_id,
-            only=principal.deployment_ids,
-        ),
+    order = order_of(
+        request.user,
+        data,
+        deployment_id=data.deployment_id,
+        version_id=data.version_id,
+        inputs=data.inputs,
+        once=await once_of(request),
     )
-    location = f"/api/v1/runs/{run.id}"
-    accepted = wire.RunAccepted(run.id, "not-started", parts.config.base_url + location)
-    headers = {"Location": location} | ({REPLAYED: "true"} if run.replayed else {})
-    if stream:
-        return _from_the_start(request, parts, accepted, headers)
-    if wait is None:
-        return Response(accepted, status_code=202, headers=headers)
-    return await _waited(request, parts, accepted, headers, wait)
-
-
-async def _waited(
-    request: Request[Principal, Any, State],
-    parts: Parts,
-    accepted: wire.RunAccepted,
-    headers: dict[str, str],
-    seconds: float,
-) -> Response[Any]:
-    """200 with the run if it ends in time; else what is answered without waiting."""
-    headers |= {"Preference-Applied": f"wait={seconds:g}"}
-    organisation_id, hub = request.user.organisation_id, request.app.state.services.hub
-    draining = request.app.state.draining
-    if await ended(parts.db, hub, organisation_id, accepted.id, seconds, draining):
-        run = await shown_run(parts.db, parts.files, organisation_id, accepted.id)
-        return Response(run, status_code=200, headers=headers)
-    return Response(accepted, status_code=202, headers=headers)
-
-
-def _from_the_start(
-    request: Request[Principal, Any, State], parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str]
-) -> Response[Any]:
-    organisation_id, state = request.user.organisation_id, request.app.state
-
-    async def shown() -> wire.Run | None:
-        return await shown_run(parts.db, parts.files, organisation_id, accepted.id)
-
-    events = followed(
-        parts.db, state.services.hub, organisation_id, accepted.id, after=0, draining=state.draining, logs=True
-    )
-    return streamed(frames(events, accepted=accepted, shown=shown), headers)
+    return await started(request, parts, order)
 
 
 @get(

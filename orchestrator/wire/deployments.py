@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -95,14 +95,3 @@ class DeploymentRevision(Struct, omit_defaults=True):
     machine_id: str | None = None
     pool: dict[str, str] = {}
     split: list[SplitPart] = []
-
-
-class DeploymentRun(Request):
-    """Body of POST /deployments/{id}/runs: as RunCreate, of this deployment."""
-
-    inputs: dict[str, Any] = field(default_factory=dict)
-    webhook_url: Annotated[str, Meta(max_length=2000)] | None = None
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
-    timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
-    max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
-    pool: dict[Label, Label] = field(default_factory=dict)

@@ -18,16 +18,9 @@ Metadata = Annotated[dict[MetadataName, MetadataValue], Meta(max_length=16)]
 """What a client wants to find a run by; it is kept with the run and told with it, and means nothing to us."""
 
 
-class RunCreate(Request):
-    """Body of POST /runs: exactly one of deployment_id and version_id.
+class RunOptions(Request):
+    """How runs are to be made, whatever they run. metadata stays as it is; tags are what people may change later."""
 
-    An input's value is text, a number, a boolean, a list, `{"file_id": id}` or a URL for an image. metadata stays as it
-    is; tags are what people may change later.
-    """
-
-    deployment_id: str | None = None
-    version_id: str | None = None
-    inputs: dict[str, Any] = field(default_factory=dict)
     webhook_url: Annotated[str, Meta(max_length=2000)] | None = None
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
@@ -35,6 +28,23 @@ class RunCreate(Request):
     pool: dict[Label, Label] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
     tags: Tags | None = None
+
+
+class RunCreate(RunOptions):
+    """Body of POST /runs: exactly one of deployment_id and version_id.
+
+    An input's value is text, a number, a boolean, a list, `{"file_id": id}` or a URL for an image.
+    """
+
+    deployment_id: str | None = None
+    version_id: str | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+class DeploymentRun(RunOptions):
+    """Body of POST /deployments/{id}/runs: as RunCreate, of this deployment."""
+
+    inputs: dict[str, Any] = field(default_factory=dict)
 
 
 class RunUpdate(Request):
@@ -45,10 +55,10 @@ class RunUpdate(Request):
     tags: Tags | None = None
 
 
-class BatchCreate(Request):
+class BatchCreate(RunOptions):
     """Body of POST /runs/batch: one run for each of `inputs`, or for each combination of `input_grid`.
 
-    common_inputs are laid under every run's own. The rest is as in RunCreate and holds for every run.
+    common_inputs are laid under every run's own. The rest holds for every run.
     """
 
     deployment_id: str | None = None
@@ -56,13 +66,6 @@ class BatchCreate(Request):
     inputs: list[dict[str, Any]] | None = None
     input_grid: dict[str, list[Any]] | None = None
     common_inputs: dict[str, Any] = field(default_factory=dict)
-    webhook_url: Annotated[str, Meta(max_length=2000)] | None = None
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
-    timeout_s: Annotated[int, Meta(ge=1, le=86400)] | None = None
-    max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
-    pool: dict[Label, Label] = field(default_factory=dict)
-    metadata: Metadata = field(default_factory=dict)
-    tags: Tags | None = None
 
 
 class BatchAccepted(Struct):

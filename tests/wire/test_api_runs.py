@@ -155,6 +155,16 @@ async def test_a_caller_that_waits_gets_the_run_or_its_address(api, machine):
     assert waiting.headers["location"] == f"/api/v1/runs/{waiting.json()['id']}"
 
 
+async def test_a_deployments_own_address_takes_what_runs_take(api, machine):
+    """It can be waited for, and metadata given there is the run's."""
+    await _ready(api, machine)
+    deployed = await api.post("/api/v1/deployments", json={"version_id": await _version(api, talking())})
+    address = f"/api/v1/deployments/{deployed.json()['id']}/runs"
+    ended = await api.post(address, json={"metadata": {"order": "7"}}, headers={"Prefer": "wait=60"})
+    assert (ended.status_code, ended.json()["status"]) == (200, "success")
+    assert ended.json()["metadata"] == {"order": "7"}
+
+
 async def test_a_caller_that_streams_sees_the_whole_run(api, machine):
     """Accepted, every change of status, the executor's lines, and last the run with its outputs."""
     await _ready(api, machine)
