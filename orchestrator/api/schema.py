@@ -71,7 +71,12 @@ def document(app: Litestar) -> bytes:
 
 def _forbid_unknown_fields(schemas: dict[str, Any]) -> None:
     """Say of request bodies that they refuse unknown fields, which the framework leaves out."""
-    strict: list[type] = [*wire.Request.__subclasses__(), UpdateRun, GrantRequest, EnrolRequest]
+    strict: list[type] = [UpdateRun, GrantRequest, EnrolRequest]
+    bases: list[type] = [wire.Request]
+    while bases:
+        below = bases.pop().__subclasses__()
+        strict += below
+        bases += below
     for name in {struct.__name__ for struct in strict} & set(schemas):
         schemas[name]["additionalProperties"] = False
 
