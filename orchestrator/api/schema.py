@@ -74,7 +74,7 @@ def _forbid_unknown_fields(schemas: dict[str, Any]) -> None:
     strict: list[type] = [UpdateRun, GrantRequest, EnrolRequest]
     bases: list[type] = [wire.Request]
     while bases:
-        below = bases.pop().__subclasses__()
+        below: list[type] = bases.pop().__subclasses__()
         strict += below
         bases += below
     for name in {struct.__name__ for struct in strict} & set(schemas):
