@@ -21,6 +21,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from tests.wire.strangers import stranger_of
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 _numbers = count(1)
@@ -108,6 +110,13 @@ def orchestrator(tmp_path_factory: pytest.TempPathFactory, module_database_url: 
 async def api(orchestrator: Orchestrator) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the orchestrator with the administrator's API key."""
     async with httpx.AsyncClient(base_url=orchestrator.url, headers=orchestrator.headers, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(orchestrator: Orchestrator) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of another organisation's owner."""
+    async with stranger_of(orchestrator) as client:
         yield client
 
 

@@ -10,16 +10,7 @@ import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.wire.strangers import stranger_of
-
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def stranger(orchestrator):
-    """A client of another organisation's owner."""
-    async with stranger_of(orchestrator) as client:
-        yield client
 
 
 def _graph(*inputs: str) -> dict[str, Any]:

@@ -12,10 +12,6 @@ import httpx
 import pytest
 from aiohttp import web
 
-from orchestrator.credentials import hint_of, new_api_key
-from orchestrator.store import keys, users
-from orchestrator.store.db import Database
-from orchestrator.store.ids import digest
 from tests.wire.conftest import Orchestrator, start_orchestrator
 
 pytestmark = pytest.mark.anyio
@@ -33,20 +29,6 @@ def orchestrator(tmp_path_factory: pytest.TempPathFactory, module_database_url: 
         yield running
     finally:
         running.stop()
-
-
-@pytest.fixture
-async def stranger(orchestrator: Orchestrator) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of another organisation's owner."""
-    database, key = await Database.open(orchestrator.database_url, max_size=1), new_api_key()
-    async with database.transaction() as connection:
-        organisation, user = await users.create_owner(connection, f"{uuid4()}@example.org", "-", f"other-{uuid4()}")
-        new = keys.NewKey(organisation, "stranger", digest(key), hint_of(key), "owner", user)
-        await keys.create(connection, new, "system")
-    await database.close()
-    headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=orchestrator.url, headers=headers, timeout=20) as client:
-        yield client
 
 
 @pytest.fixture

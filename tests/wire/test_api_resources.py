@@ -9,8 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from orchestrator.credentials import hint_of, new_api_key
-from orchestrator.store import keys, machines, users
+from orchestrator.store import machines
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest
 
@@ -42,19 +41,6 @@ async def db(orchestrator):
     database = await Database.open(orchestrator.database_url, max_size=2)
     yield database
     await database.close()
-
-
-@pytest.fixture
-async def stranger(orchestrator, db):
-    """A client of another organisation's owner."""
-    key = new_api_key()
-    async with db.transaction() as connection:
-        organisation, user = await users.create_owner(connection, f"{uuid4()}@example.org", "-", f"other-{uuid4()}")
-        new = keys.NewKey(organisation, "stranger", digest(key), hint_of(key), "owner", user)
-        await keys.create(connection, new, "system")
-    headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=orchestrator.url, headers=headers, timeout=20) as client:
-        yield client
 
 
 async def test_a_machine_is_registered_enrolled_drained_and_deleted(api, db, orchestrator):

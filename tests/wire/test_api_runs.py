@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from orchestrator.credentials import hint_of, new_api_key
-from orchestrator.store import keys, users
-from orchestrator.store.db import Database
-from orchestrator.store.ids import digest
 from tests.system import until
 from tests.wire.agent_process import FAKE_EXECUTOR
 
@@ -59,20 +55,6 @@ def machine(orchestrator, tmp_path_factory) -> Iterator[dict[str, Any]]:
             agent.wait(15)
         agent.kill()
         agent.wait()
-
-
-@pytest.fixture
-async def stranger(orchestrator) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of another organisation's owner."""
-    database, key = await Database.open(orchestrator.database_url, max_size=1), new_api_key()
-    async with database.transaction() as connection:
-        organisation, user = await users.create_owner(connection, f"{uuid4()}@example.org", "-", f"other-{uuid4()}")
-        new = keys.NewKey(organisation, "stranger", digest(key), hint_of(key), "owner", user)
-        await keys.create(connection, new, "system")
-    await database.close()
-    headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=orchestrator.url, headers=headers, timeout=20) as client:
-        yield client
 
 
 async def _version(api: httpx.AsyncClient, graph: dict[str, Any]) -> str:

@@ -252,5 +252,8 @@ async def test_lists_of_runs(client: Any, deployment: str) -> None:
     path = f"/v2/workflow/{run['workflow_id']}/runs"
     by_status = (await client.get(path, params={"status": "success", "limit": 1})).json()
     assert by_status[0]["id"] == run_id
+    assert by_status[0]["outputs"] is None
+    whole = (await client.get(path, params={"status": "success", "limit": 1, "with_outputs": True})).json()
+    assert whole[0]["outputs"] == run["outputs"] != []
     later = datetime.now(UTC).timestamp() + 60
     assert (await client.get(path, params={"rf": later})).json() == []

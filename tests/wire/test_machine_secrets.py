@@ -202,6 +202,19 @@ async def test_a_machine_that_is_started_again_is_the_same(team: Team, machine: 
         await team.call("GET", f"/machines/{machine}/versions/{number}", 404)
 
 
+async def test_an_organisation_s_secret_is_given_by_label(team: Team, machine: str) -> None:
+    """It comes with the label and goes with the secret; what could be no variable is not given."""
+    value, path = secrets.token_urlsafe(20), "/organisation/secrets/SHARED"
+    body = {"value": value, "machines": {"pool": "given"}}
+    assert (await team.call("PUT", path, 200, json=body))["machines"] == {"pool": "given"}
+    await team.call("PATCH", f"/machines/{machine}", 200, json={"labels": {"pool": "given"}})
+    assert await _told(team, "SHARED") == _hash(value)
+    await team.call("DELETE", path, 204)
+    assert await _told(team, "SHARED") == "none"
+    await team.call("PUT", path, 422, json={"value": "short", "machines": {}})
+    await team.call("PUT", "/organisation/secrets/a-name", 422, json={"value": value, "machines": {}})
+
+
 @pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "PYTHONPATH", "FLEET_URL", "lower", "1ST", "A-B"])
 async def test_names_that_are_not_given_away(team: Team, machine: str, name: str) -> None:
     """Refused, and the field is named."""
