@@ -230,6 +230,7 @@ create table secrets (
   created_by text not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  machines jsonb,
   primary key (organisation_id, name)
 );
 create index secrets_seal_key on secrets (seal_key);
@@ -241,6 +242,7 @@ comment on column secrets.seal_key is 'Which master key sealed it, so that a new
 comment on column secrets.created_by is 'Who last set it: user:<id> or key:<id>.';
 comment on column secrets.created_at is 'When it was first set.';
 comment on column secrets.updated_at is 'When it was last set.';
+comment on column secrets.machines is 'Labels of the machines that give it to their executors; null: it is given to none.';
 
 create table machines (
   id uuid primary key,

@@ -110,7 +110,7 @@ DATABASE_PATIENCE_S: Final = 60.0
 
 
 class Services(Struct):
-    """What handlers share. on_machine_changed gets the id of a machine that was drained, changed or deleted."""
+    """What handlers share. on_machine_changed gets the id of a machine that was changed or deleted; "": of several."""
 
     config: Config
     secret: bytes

@@ -75,6 +75,9 @@ begin
   delete from machine_versions where machine_id = machine.id and number <= coalesce(latest.number, 0) - 99;
 end $$;
 
+alter table secrets add column machines jsonb;
+comment on column secrets.machines is 'Labels of the machines that give it to their executors; null: it is given to none.';
+
 create or replace function note_machine() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then

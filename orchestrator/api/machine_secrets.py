@@ -13,8 +13,8 @@ from drivers import environment
 from orchestrator.api.machines import shown_machine
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
-from orchestrator.errors import Conflict, FieldError, Invalid, NotFound
-from orchestrator.live.machine_secrets import MachineSecrets
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.live.machine_secrets import MachineSecrets, check
 from orchestrator.store import machine_secrets as store
 from orchestrator.store.db import Database
 from orchestrator.vault import Vault
@@ -56,7 +56,7 @@ async def put_secret(
 
     An executor that is idle is started afresh at once, one that works as soon as its run has ended.
     """
-    _check(name, data.value)
+    check(name, data.value)
     machine = await shown_machine(db, principal, machine_id)
     if machine.endpoint is not None:
         raise Conflict("its ComfyUI is not started by an agent, which would give it secrets", code="machine_not_ours")
@@ -66,15 +66,6 @@ async def put_secret(
         raise Conflict(f"a machine keeps at most {store.MOST} secrets", code="too_many_secrets")
     on_machine_changed(str(machine_id))
     return made
-
-
-def _check(name: str, value: str) -> None:
-    why = environment.why_not(name)
-    if why is not None:
-        raise Invalid(f"name: {why}", errors=[FieldError("name", why)])
-    if "\0" in value:
-        detail = "holds a NUL, which no environment variable can"
-        raise Invalid(f"value: {detail}", errors=[FieldError("value", detail)])
 
 
 @delete(

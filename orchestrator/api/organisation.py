@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from orchestrator.api.params import Cursor, Limit
 from orchestrator.api.problems import documented
 from orchestrator.auth import Authenticator, Principal, actor_of, requires
 from orchestrator.errors import Conflict, Forbidden, NotFound
+from orchestrator.live.machine_secrets import check
 from orchestrator.live.secret_values import SecretValues
 from orchestrator.runs.access import RANK
 from orchestrator.runs.paging import decode_cursor, page_of
@@ -119,11 +121,26 @@ async def list_secrets(principal: Principal, db: Database) -> Page[SecretInfo]:
     guards=[requires("admin", "organisation:write")],
     responses=documented(400, 403, 409),
 )
-async def put_secret(name: SecretName, data: SecretSet, principal: Principal, db: Database, vault: Vault) -> SecretInfo:
-    """Kept encrypted; its value is never shown again."""
-    made = await SecretValues(db, vault).set(principal.organisation_id, name, data.value, principal.actor)
+async def put_secret(
+    name: SecretName,
+    data: SecretSet,
+    principal: Principal,
+    db: Database,
+    vault: Vault,
+    on_machine_changed: Callable[[str], None],
+) -> SecretInfo:
+    """Kept encrypted; its value is never shown again.
+
+    `machines`: machines with these labels give it to their executors, unless they have one of that name of their own.
+    """
+    if data.machines is not None:
+        check(name, data.value)
+    actor, values = principal.actor, SecretValues(db, vault)
+    made = await values.set(principal.organisation_id, name, data.value, actor, data.machines)
     if made is None:
-        raise Conflict(f"an organisation keeps at most {organisations.MOST_SECRETS} secrets", code="too_many_secrets")
+        most = f"{organisations.MOST_SECRETS} secrets, and gives machines at most {organisations.MOST_GIVEN}"
+        raise Conflict(f"an organisation keeps at most {most}", code="too_many_secrets")
+    on_machine_changed("")
     return made
 
 
@@ -135,10 +152,13 @@ async def put_secret(name: SecretName, data: SecretSet, principal: Principal, db
     guards=[requires("admin", "organisation:write")],
     responses=documented(403, 404),
 )
-async def delete_secret(name: SecretName, principal: Principal, db: Database) -> None:
-    """Its value is gone."""
+async def delete_secret(
+    name: SecretName, principal: Principal, db: Database, on_machine_changed: Callable[[str], None]
+) -> None:
+    """Its value is gone, and taken from the machines that were given it."""
     if not await organisations.delete_secret(db, principal.organisation_id, name, principal.actor):
         raise NotFound(f"there is no secret {name}", code="secret_not_found")
+    on_machine_changed("")
 
 
 routes = [

@@ -252,11 +252,11 @@ class Fleet:
         if replaced is not None:
             self._drop(replaced)
         await self._reconcile_hello(link, set(hello.attempts))
-        secrets = await self._secrets.of(organisation_id, machine.id) if machine.secrets_revision else None
+        secrets = await self._secrets.of(organisation_id, machine.id)
         self._links[machine.id] = link
         self._classic.attach(machine.id, link)
         link.send(Welcome(machine.id, machine.name, self._config.beat_s, self._config.lease_s, logs=True))
-        if secrets is not None:
+        if secrets or machine.secrets_revision:
             link.send(TakeSecrets(secrets))  # before any job
         await self._ask_what_it_declares(link, hello.inventory)
         link.send(Drain(not machine.takes_runs))  # either way: it may have changed while the agent was away
@@ -462,8 +462,11 @@ class Fleet:
                 await self._take_over(link, row)
 
     async def _take_over(self, link: Link, row: store.LiveMachine) -> None:
-        if row.secrets_revision != link.machine.secrets_revision:
-            link.send(TakeSecrets(await self._secrets.of(link.organisation_id, row.id)))
+        known = link.machine
+        if (row.secrets_revision, row.labels) != (known.secrets_revision, known.labels):
+            secrets = TakeSecrets(await self._secrets.of(link.organisation_id, row.id))
+            if not link.send(secrets):
+                return  # it reads too slowly: the next look sees the difference again
         if row.takes_runs != link.machine.takes_runs:
             link.send(Drain(not row.takes_runs))
         link.machine = row

@@ -16,7 +16,8 @@ from orchestrator.wire import SecretInfo
 log = structlog.get_logger("secrets")
 
 
-def _context(organisation_id: str, name: str) -> str:
+def context_of(organisation_id: str, name: str) -> str:
+    """The place that a value is bound to."""
     return f"secret:{organisation_id}:{name}"
 
 
@@ -27,23 +28,25 @@ class SecretValues:
         self._db = db
         self._vault = vault
 
-    async def set(self, organisation_id: str, name: str, value: str, actor: str) -> SecretInfo | None:
-        """Keep a value; None: the organisation has too many."""
-        sealed = self._vault.seal(_context(organisation_id, name), value.encode())
-        stored = Stored(organisation_id, name, sealed, self._vault.key_id)
+    async def set(
+        self, organisation_id: str, name: str, value: str, actor: str, machines: dict[str, str] | None = None
+    ) -> SecretInfo | None:
+        """Keep a value, and give it to machines with these labels; None: the organisation has too many."""
+        sealed = self._vault.seal(context_of(organisation_id, name), value.encode())
+        stored = Stored(organisation_id, name, sealed, self._vault.key_id, machines)
         return await organisations.set_secret(self._db, stored, actor)
 
     async def value(self, organisation_id: str, name: str) -> str | None:
         """The value, or None when there is none of that name. Raises vault.Sealed when its master key is gone."""
         sealed = await organisations.sealed_secret(self._db, organisation_id, name)
-        return None if sealed is None else self._vault.open(_context(organisation_id, name), sealed).decode()
+        return None if sealed is None else self._vault.open(context_of(organisation_id, name), sealed).decode()
 
     async def reseal(self) -> bool:
         """Seal under the present master key what an older one sealed; the tick of a background loop."""
         old = await organisations.sealed_otherwise(self._db, self._vault.key_id)
         opened = 0
         for stored in old:
-            context = _context(stored.organisation_id, stored.name)
+            context = context_of(stored.organisation_id, stored.name)
             try:
                 value = self._vault.open(context, stored.sealed)
             except Sealed:

@@ -14,7 +14,11 @@ from orchestrator.wire import NodePolicy, Organisation, OrganisationUpdate, Secr
 if TYPE_CHECKING:
     from asyncpg import Record
 
+    from orchestrator.store.db import AnyConnection
+
 MOST_SECRETS = 500
+MOST_GIVEN = 32
+"""Of those, how many machines are given: an environment has its limits."""
 RESEALED = 100
 
 
@@ -64,18 +68,22 @@ async def update(
 
 
 class Sealed(Struct, frozen=True):
-    """A secret as it is stored; key: which master key sealed it."""
+    """A secret as it is stored; key: which master key sealed it. machines: labels of those it is given to."""
 
     organisation_id: str
     name: str
     sealed: bytes
     key: str
+    machines: dict[str, str] | None = None
 
 
 async def secrets(db: Database, organisation_id: str) -> list[SecretInfo]:
     """By name, without their values; there are never more than MOST_SECRETS."""
     rows = await db.fetch(
-        "select name, created_by, created_at, updated_at from secrets where organisation_id = $1 order by name",
+        """
+        select name, created_by, created_at, updated_at, machines from secrets
+        where organisation_id = $1 order by name
+        """,
         organisation_id,
     )
     return [SecretInfo(**dict(row)) for row in rows]
@@ -85,15 +93,18 @@ async def set_secret(db: Database, secret: Sealed, actor: str) -> SecretInfo | N
     """Keep a secret in place of the one of that name; None: the organisation has too many."""
     async with db.transaction() as connection:
         await connection.execute("select from organisations where id = $1 for update", secret.organisation_id)
+        was = await _given_to(connection, secret.organisation_id, secret.name)
         row = await connection.fetchrow(
             """
-            insert into secrets (organisation_id, name, sealed, seal_key, created_by)
-            select $1, $2, $3, $4, $5
+            insert into secrets (organisation_id, name, sealed, seal_key, created_by, machines)
+            select $1, $2, $3, $4, $5, $7
             where (select count(*) from secrets where organisation_id = $1 and name <> $2) < $6
+              and ($7::jsonb is null or (select count(*) from secrets
+                where organisation_id = $1 and name <> $2 and machines is not null) < $8)
             on conflict (organisation_id, name) do update
               set sealed = excluded.sealed, seal_key = excluded.seal_key, created_by = excluded.created_by,
-                  updated_at = now()
-            returning name, created_by, created_at, updated_at
+                  updated_at = now(), machines = excluded.machines
+            returning name, created_by, created_at, updated_at, machines
             """,
             secret.organisation_id,
             secret.name,
@@ -101,9 +112,12 @@ async def set_secret(db: Database, secret: Sealed, actor: str) -> SecretInfo | N
             secret.key,
             actor,
             MOST_SECRETS,
+            secret.machines,
+            MOST_GIVEN,
         )
         if row is None:
             return None
+        await _tell_machines(connection, secret.organisation_id, was, secret.machines)
         await audit.record(connection, secret.organisation_id, actor, "secret.set", f"secret:{secret.name}")
     return SecretInfo(**dict(row))
 
@@ -111,13 +125,54 @@ async def set_secret(db: Database, secret: Sealed, actor: str) -> SecretInfo | N
 async def delete_secret(db: Database, organisation_id: str, name: str, actor: str) -> bool:
     """Forget a secret; False: there is none of that name."""
     async with db.transaction() as connection:
+        was = await _given_to(connection, organisation_id, name)
         done = await connection.execute(
             "delete from secrets where organisation_id = $1 and name = $2", organisation_id, name
         )
         if done == "DELETE 0":
             return False
+        await _tell_machines(connection, organisation_id, was, None)
         await audit.record(connection, organisation_id, actor, "secret.delete", f"secret:{name}")
     return True
+
+
+async def _given_to(connection: AnyConnection, organisation_id: str, name: str) -> dict[str, str] | None:
+    """Which machines have a secret, by their labels; None: none, or there is no such secret."""
+    found: dict[str, str] | None = await connection.fetchval(
+        "select machines from secrets where organisation_id = $1 and name = $2", organisation_id, name
+    )
+    return found
+
+
+async def _tell_machines(
+    connection: AnyConnection, organisation_id: str, was: dict[str, str] | None, now: dict[str, str] | None
+) -> None:
+    """Machines that had a secret, or have it from now on, are told all of theirs anew."""
+    if was is None and now is None:
+        return
+    await connection.execute(
+        """
+        update machines set secrets_revision = secrets_revision + 1, updated_at = now()
+        where organisation_id = $1 and deleted_at is null and (labels @> $2::jsonb or labels @> $3::jsonb)
+        """,
+        organisation_id,
+        was,
+        now,
+    )
+
+
+async def given(db: Database, organisation_id: str, machine_id: str) -> list[Sealed]:
+    """The organisation's secrets that a machine is given because of its labels."""
+    rows = await db.fetch(
+        """
+        select s.organisation_id::text, s.name, s.sealed, s.seal_key as key, s.machines
+        from secrets s join machines m on m.organisation_id = s.organisation_id and m.labels @> s.machines
+        where s.organisation_id = $1 and m.id = $2 and m.deleted_at is null order by s.name
+        """,
+        organisation_id,
+        machine_id,
+    )
+    return [Sealed(**dict(row)) for row in rows]
 
 
 async def sealed_secret(db: Database, organisation_id: str, name: str) -> bytes | None:

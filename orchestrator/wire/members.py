@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, field
 
-from orchestrator.wire.base import Name, Request, Role
+from orchestrator.wire.base import Label, Name, Request, Role
 
 Email = Annotated[str, Meta(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
 SHORTEST_PASSWORD: Final = 10
@@ -121,15 +121,20 @@ class AuditEntry(Struct):
 
 
 class SecretSet(Request):
-    """Body of PUT /organisation/secrets/{name}."""
+    """Body of PUT /organisation/secrets/{name}. machines: the labels of those that it is given to, {}: to all.
+
+    Left out or null: to none.
+    """
 
     value: Annotated[str, Meta(min_length=1, max_length=65536)]
+    machines: dict[Label, Label] | None = None
 
 
-class SecretInfo(Struct):
+class SecretInfo(Struct, omit_defaults=True):
     """A secret without its value, which is never shown."""
 
     name: str
     created_by: str
     created_at: datetime
     updated_at: datetime
+    machines: dict[str, str] | None = None

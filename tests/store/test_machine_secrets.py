@@ -9,7 +9,9 @@ import structlog
 
 from drivers.wire import MachineId
 from orchestrator.live.machine_secrets import MachineSecrets
+from orchestrator.live.secret_values import SecretValues
 from orchestrator.store import machine_secrets as store
+from orchestrator.store import organisations
 from orchestrator.store.db import Database
 from orchestrator.store.ids import new_id
 from orchestrator.vault import Vault
@@ -77,6 +79,42 @@ async def test_a_new_master_key_takes_over(db: Database) -> None:
     assert await new.of(organisation, machine) == await new.of(organisation, second) == values
     assert await old.of(organisation, machine) == {}
     assert await db.fetchval("select array_agg(secrets_revision order by id) from machines") == before
+
+
+async def test_an_organisation_gives_its_own_to_machines_of_a_label(db: Database) -> None:
+    """To those that have all the labels, to all for none, to no other team's; the machine's own goes before. Only they
+    are told anew when it is set, moved or deleted.
+    """
+    vault = Vault(b"master", "vault")
+    secrets, shared = MachineSecrets(db, vault), SecretValues(db, vault)
+    organisation, fast = await _machine(db)
+    _, slow = await _machine(db, organisation)
+    stranger, theirs = await _machine(db)
+    labels = {"pool": "fast", "room": "a"}
+    await db.execute("update machines set labels = $2 where id = any($1::uuid[])", [fast, theirs], labels)
+
+    async def given() -> list[dict[str, str]]:
+        return [await secrets.of(organisation, fast), await secrets.of(organisation, slow)]
+
+    async def told() -> list[int]:
+        found = "select secrets_revision from machines where id = $1"
+        return [await db.fetchval(found, machine) for machine in (fast, slow, theirs)]
+
+    await shared.set(organisation, "KEPT", "for nobody", "user:x")
+    await shared.set(organisation, "TOKEN", "of the team", "user:x", {"pool": "fast"})
+    assert (await given(), await told()) == ([{"TOKEN": "of the team"}, {}], [1, 0, 0])
+    await secrets.set(organisation, fast, "TOKEN", "of its own", "user:x")
+    await shared.set(organisation, "TOKEN", "of the team", "user:x", {})
+    assert (await given(), await told()) == ([{"TOKEN": "of its own"}, {"TOKEN": "of the team"}], [3, 1, 0])
+    await shared.set(organisation, "TOKEN", "of the team", "user:x", {"pool": "slow"})
+    assert (await given(), await told()) == ([{"TOKEN": "of its own"}, {}], [4, 2, 0])
+    await organisations.delete_secret(db, organisation, "TOKEN", "user:x")
+    assert await told() == [4, 2, 0]
+    assert await secrets.of(stranger, theirs) == {}
+    for number in range(organisations.MOST_GIVEN):
+        assert await shared.set(organisation, f"S{number}", "12345678", "user:x", {}) is not None
+    assert await shared.set(organisation, "MORE", "12345678", "user:x", {}) is None
+    assert await shared.set(organisation, "MORE", "12345678", "user:x") is not None
 
 
 async def test_a_fingerprint_tells_equal_values_apart_from_others(db: Database) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ class Agent(Struct):
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
             )
+
+    @property
+    def log(self) -> str:
+        return (self.home / "agent.log").read_text()
 
     def kill(self) -> None:
         """At once; its executor goes with it."""
@@ -110,32 +115,48 @@ async def _told(team: Team, name: str) -> str:
     return text
 
 
+@asynccontextmanager
+async def _told_to(agent: Agent) -> AsyncIterator[None]:
+    """Ends when the agent has taken what is changed within."""
+    before = agent.log.count("secrets_taken")
+    yield
+    async with asyncio.timeout(20):
+        while agent.log.count("secrets_taken") == before:
+            await asyncio.sleep(0.02)
+
+
+async def _give(team: Team, agent: Agent, name: str, value: str) -> dict[str, Any]:
+    async with _told_to(agent):
+        return await _set(team, agent.machine, name, value)
+
+
 def _hash(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
 
 
-async def test_a_value_reaches_the_nodes_anew_and_is_taken_away(team: Team, machine: str) -> None:
+async def test_a_value_reaches_the_nodes_anew_and_is_taken_away(team: Team, machine: str, agent: Agent) -> None:
     """Set, set anew, deleted: the next run on the machine sees it, and the machine's events tell of it."""
     first, second = secrets.token_urlsafe(20), "of two lines:\n" + secrets.token_urlsafe(20)
-    made = await _set(team, machine, "HF_TOKEN", first)
-    again = await _set(team, machine, "HF_TOKEN", second)
+    made = await _give(team, agent, "HF_TOKEN", first)
+    again = await _give(team, agent, "HF_TOKEN", second)
     assert await _told(team, "HF_TOKEN") == _hash(second)
     assert made["fingerprint"] != again["fingerprint"]
     listed = await team.call("GET", f"/machines/{machine}/secrets", 200)
     assert listed == {"items": [again], "next_cursor": None}
-    await team.call("DELETE", f"/machines/{machine}/secrets/HF_TOKEN", 204)
+    async with _told_to(agent):
+        await team.call("DELETE", f"/machines/{machine}/secrets/HF_TOKEN", 204)
     assert await _told(team, "HF_TOKEN") == "none"
     events = await team.call("GET", f"/machines/{machine}/events", 200)
     assert [event["kind"] for event in events["items"]].count("secrets_changed") == 3
 
 
-async def test_a_run_that_is_on_keeps_its_executor(team: Team, machine: str, tmp_path: Path) -> None:
+async def test_a_run_that_is_on_keeps_its_executor(team: Team, agent: Agent, tmp_path: Path) -> None:
     """The change waits for the run to end well; the run after it has the new value."""
     go = tmp_path / "go"
     running = await _run(team, "LATE", wait_for=str(go))
     await team.until_status(running, "running")
     value = secrets.token_urlsafe(20)
-    await _set(team, machine, "LATE", value)
+    await _give(team, agent, "LATE", value)
     after = await _run(team, "LATE")
     go.touch()
     run = await team.until_status(running, "success")
@@ -144,13 +165,13 @@ async def test_a_run_that_is_on_keeps_its_executor(team: Team, machine: str, tmp
 
 
 async def test_a_value_that_slips_is_in_no_log_answer_or_row(
-    team: Team, machine: str, orchestrator: Orchestrator, agent: Agent
+    team: Team, orchestrator: Orchestrator, agent: Agent
 ) -> None:
     """Printed, raised, put out: stars stand in its place in the run's lines, failure and outputs. It is neither in the
     database nor in a log of orchestrator or agent, nor in a file of the agent's but its executor's log.
     """
     value = secrets.token_urlsafe(24)
-    await _set(team, machine, "SLIPS", value)
+    await _give(team, agent, "SLIPS", value)
     printed = await _run(team, "SLIPS", "print")
     await team.until_status(printed, "success")
     raised = await team.until_status(await _run(team, "SLIPS", "raise"), "failed")
@@ -202,14 +223,16 @@ async def test_a_machine_that_is_started_again_is_the_same(team: Team, machine: 
         await team.call("GET", f"/machines/{machine}/versions/{number}", 404)
 
 
-async def test_an_organisation_s_secret_is_given_by_label(team: Team, machine: str) -> None:
+async def test_an_organisation_s_secret_is_given_by_label(team: Team, machine: str, agent: Agent) -> None:
     """It comes with the label and goes with the secret; what could be no variable is not given."""
     value, path = secrets.token_urlsafe(20), "/organisation/secrets/SHARED"
     body = {"value": value, "machines": {"pool": "given"}}
     assert (await team.call("PUT", path, 200, json=body))["machines"] == {"pool": "given"}
-    await team.call("PATCH", f"/machines/{machine}", 200, json={"labels": {"pool": "given"}})
+    async with _told_to(agent):
+        await team.call("PATCH", f"/machines/{machine}", 200, json={"labels": {"pool": "given"}})
     assert await _told(team, "SHARED") == _hash(value)
-    await team.call("DELETE", path, 204)
+    async with _told_to(agent):
+        await team.call("DELETE", path, 204)
     assert await _told(team, "SHARED") == "none"
     await team.call("PUT", path, 422, json={"value": "short", "machines": {}})
     await team.call("PUT", "/organisation/secrets/a-name", 422, json={"value": value, "machines": {}})
