@@ -33,6 +33,7 @@ PUBLIC: Final = {
     "GET /comfy/{file}": "files of the front end, a published program",
     "GET /files/{file_id}/{name}": "asks for a signed URL",
     "GET /api/v1/shares/{slug}": "a public link is for anyone where that is allowed, a private one asks for a login",
+    "GET /api/share/{username}/{slug}": "the same",
     "POST /api/v1/shares/{slug}/runs": "the same, so many an hour",
     "GET /api/v1/shares/{slug}/runs/{run_id}": "the same, and asks for the token of the run",
     "HEAD /files/{file_id}/{name}": "asks for a signed URL",

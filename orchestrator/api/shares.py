@@ -20,7 +20,6 @@ from orchestrator.runs.paging import decode_cursor, page_of
 from orchestrator.runs.schema import inputs_schema
 from orchestrator.store import shares
 from orchestrator.store.db import Database
-from orchestrator.store.ids import digest, token
 from orchestrator.store.workflows import Author
 from orchestrator.wire import (
     Page,
@@ -35,18 +34,12 @@ from orchestrator.wire import (
 )
 
 ANYONE: Final[dict[str, Any]] = {**PUBLIC, "optional_principal": True}
-SLUG_LENGTH: Final = 32
 ShareToken = Annotated[str, HeaderParameter(name="Share-Token", description="The token that came with the run.")]
 Asking = Request[Principal | None, Any, State]
 
 
 def _author(principal: Principal) -> Author:
     return Author(principal.organisation_id, principal.user_id, principal.actor)
-
-
-def _new_slug() -> str:
-    """One that nobody can guess."""
-    return digest(token("share")).hex()[:SLUG_LENGTH]
 
 
 def _linked(config: Config, share: Share) -> Share:
@@ -68,7 +61,7 @@ async def create(data: ShareCreate, principal: Principal, db: Database, config: 
         message = f"there is no deployment {data.deployment_id[:64]!r}"
         errors = [FieldError("deployment_id", message, "deployment_not_found")]
         raise Invalid(f"deployment_id: {message}", code="deployment_not_found", errors=errors) from error
-    slug = data.slug or _new_slug()
+    slug = data.slug or sharing.new_slug()
     made = await shares.create(db, _author(principal), deployment_id, slug, data.title, data.description)
     return _linked(config, made)
 

@@ -18,9 +18,11 @@ from orchestrator.live.shown import shown_run
 from orchestrator.live.starting import Order, start
 from orchestrator.runs.sharing import Admission, admit, refuse_files
 from orchestrator.store import shares
+from orchestrator.store.ids import digest, token
 from orchestrator.store.shares import Found
 from orchestrator.wire import Run, Scope
 
+SLUG_LENGTH: Final = 32
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{5,62}")
 
 
@@ -66,15 +68,20 @@ async def run_through(
     return (await start(parts, order)).id
 
 
+def new_slug() -> str:
+    """One that nobody can guess."""
+    return digest(token("share")).hex()[:SLUG_LENGTH]
+
+
 def token_of(secret: bytes, found: Found, run_id: str) -> str:
     """What its starter holds to look at the run: bound to the link and the run, kept nowhere."""
     signed = hmac.digest(derive(secret, "share-run"), f"{found.id} {run_id}".encode(), "sha256")
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
-async def run_of(parts: Parts, secret: bytes, found: Found, run_id: str, token: str) -> Run:
+async def run_of(parts: Parts, secret: bytes, found: Found, run_id: str, shown: str) -> Run:
     """The run that was started through the link by the token's holder. Raises NotFound."""
-    fits = hmac.compare_digest(token_of(secret, found, run_id).encode(), token.encode("utf-8", "replace"))
+    fits = hmac.compare_digest(token_of(secret, found, run_id).encode(), shown.encode("utf-8", "replace"))
     run = await shown_run(parts.db, parts.files, found.organisation_id, run_id) if fits else None
     if run is None:
         raise NotFound(f"there is no run {run_id}", code="run_not_found")

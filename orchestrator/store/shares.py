@@ -107,6 +107,19 @@ async def page(db: Database, organisation_id: str, after: UUID | None, limit: in
     return [_share(row) for row in rows]
 
 
+async def slug_of(db: Database, organisation_id: str, deployment_id: str) -> str | None:
+    """The newest link to a deployment; None: there is none."""
+    found: str | None = await db.fetchval(
+        """
+        select slug from shares where organisation_id = $1 and deployment_id = $2 and revoked_at is null
+        order by id desc limit 1
+        """,
+        organisation_id,
+        deployment_id,
+    )
+    return found
+
+
 async def by_slug(db: Database, slug: str) -> Found | None:
     """The link of this slug, of any organisation: who may use it is for the caller to decide."""
     row = await db.fetchrow(

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from orchestrator.dialects.comfydeploy.absent import ABSENT
 from tests.system import coloured
 
 UI: Final = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": []}
@@ -46,6 +47,7 @@ class Sample(Struct, kw_only=True):
 def _comfydeploy() -> list[Sample]:
     run = {"deployment_id": "<deployment>", "inputs": {"colour": 1}}
     graph = {"workflow_api_json": GRAPH}
+    shared = {"workflow_version_id": "<version>", "environment": "private-share"}
     version = {"workflow": UI, "workflow_api": coloured(), "snapshot": {}}
     return [
         Sample(route="GET /api/workflows", says='"latest_version"'),
@@ -56,6 +58,8 @@ def _comfydeploy() -> list[Sample]:
         ),
         Sample(route="GET /api/workflow/{workflow}", says='"versions"'),
         Sample(route="PATCH /api/workflow/{workflow}", body={"name": "renamed"}, says="renamed"),
+        Sample(route="POST /api/workflow/{workflow}/clone", says="renamed (copy)"),
+        Sample(route="GET /api/workflow/{workflow}/export", says="workflow_api"),
         Sample(route="GET /api/workflow/{workflow}/version/{number}", says="workflow_api", values={"number": "3"}),
         Sample(route="GET /api/workflow-version/{version}", says="workflow_api"),
         Sample(route="GET /api/workflow/{workflow}/deployments", says="<deployment>"),
@@ -83,10 +87,13 @@ def _comfydeploy() -> list[Sample]:
         Sample(route="POST /api/run/workflow/stream", body=graph, says="cancelled", ends=True),
         Sample(route="GET /api/v2/stream-progress", query={"run_id": "<run>"}, says="cancelled", ends=True),
         Sample(route="GET /api/v2/stream-logs", query={"run_id": "<run>"}, ends=True),
+        Sample(route="POST /api/deployment", body=shared, learn={"slug": "share_slug"}),
+        Sample(route="GET /api/share/{username}/{slug}", values={"username": "whoever"}, says="run_url"),
         Sample(route="DELETE /api/deployment/{deployment}"),
         Sample(route="DELETE /api/workflow/{workflow}"),
         *_comfydeploys_machines(),
         *_comfydeploys_files(),
+        *_absent(),
         *_plugins_login(),
     ]
 
@@ -95,6 +102,7 @@ def _comfydeploys_machines() -> list[Sample]:
     made = {"name": "pushed", "endpoint": "http://comfy.example:8188"}
     return [
         Sample(route="POST /api/machine/custom", body=made, learn={"machine": "id"}),
+        Sample(route="GET /api/latest-hashes", says="comfyui_hash"),
         Sample(route="GET /api/machines", says="pushed"),
         Sample(route="GET /api/machines/all", says="pushed"),
         Sample(route="GET /api/machine/{machine}", says="pushed"),
@@ -107,6 +115,7 @@ def _comfydeploys_machines() -> list[Sample]:
 def _comfydeploys_files() -> list[Sample]:
     file = {"file": ("a.png", b"picture", "image/png")}
     return [
+        Sample(route="POST /api/file/upload", files=file, says="a.png", learn={"second_file": "file_id"}),
         Sample(route="POST /api/file/upload", files=file, says="a.png", learn={"file": "file_id"}),
         Sample(route="GET /api/view", query={"file": "<file>"}, status=307),
         Sample(
@@ -115,6 +124,24 @@ def _comfydeploys_files() -> list[Sample]:
             learn={"signed": "upload_url"},
         ),
         Sample(route="PUT /api/upload-url/{organisation_id}/{file_id}/{name}", content=b"picture", at="signed"),
+        Sample(route="GET /api/assets", query={"search": "a.png"}, says="<file>"),
+        Sample(route="GET /api/assets/{file}", says="a.png"),
+        Sample(route="DELETE /api/assets/{second_file}"),
+    ]
+
+
+def _absent() -> list[Sample]:
+    """What ComfyDeploy has and we have not: each refused with a word."""
+    values = {"uuid": "5e1f2c1e-6f0e-4c55-9b52-0d8a6b1f0a11", "str": "x", "path": "x"}
+    return [
+        Sample(
+            route=f"{verb.upper()} /api{re.sub(r':[a-z]+}', '}', path)}",
+            status=501,
+            says="not_here",
+            values={name: values[kind] for name, kind in re.findall(r"{(\w+):([a-z]+)}", path)},
+        )
+        for path, verbs, _ in ABSENT
+        for verb in verbs
     ]
 
 

@@ -6,7 +6,17 @@ from typing import Final
 
 from litestar import Router
 
-from orchestrator.dialects.comfydeploy import logins, machines, reporting, runs, streams, uploads, workflows
+from orchestrator.dialects.comfydeploy import (
+    absent,
+    library,
+    logins,
+    machines,
+    reporting,
+    runs,
+    streams,
+    uploads,
+    workflows,
+)
 from orchestrator.dialects.comfydeploy.callers import principal_of
 from orchestrator.dialects.comfydeploy.problems import HANDLERS
 
@@ -23,6 +33,8 @@ routes: Final = [
             *uploads.handlers,
             *streams.handlers,
             *logins.handlers,
+            *library.handlers,
+            *absent.handlers,
         ],
         exception_handlers=HANDLERS,
         opt={"principal_by": principal_of},

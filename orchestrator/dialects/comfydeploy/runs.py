@@ -24,6 +24,7 @@ from orchestrator.dialects.comfydeploy.native import begin_native
 from orchestrator.dialects.comfydeploy.problems import RunFailed
 from orchestrator.dialects.comfydeploy.webhooks import shown_outputs
 from orchestrator.errors import FieldError, Invalid, NotFound, Unavailable
+from orchestrator.files import Files
 from orchestrator.live.again import start_batch
 from orchestrator.live.following import ended, follow
 from orchestrator.live.graphs import Sending, send
@@ -40,6 +41,7 @@ from orchestrator.store.db import Database
 from orchestrator.store.ledger import Change, Ledger
 
 WAIT_S: Final = 1800.0
+MOST_WITH_OUTPUTS: Final = 100
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 STARTS: Final = [requires("playground", "runs:write", bound=True)]
 READS: Final = [requires("playground", "runs:read", bound=True)]
@@ -301,13 +303,15 @@ async def runs_of_workflow(
     workflow_id: UUID,
     request: Asking,
     db: Database,
+    files: Files,
     limit: Limit = 100,
     offset: Offset = 0,
     status: wire.RunStatus | None = None,
     deployment_id: UUID | None = None,
     rf: Annotated[float | None, Parameter(ge=0, le=4_000_000_000)] = None,
+    with_outputs: bool = False,
 ) -> list[words.Run]:
-    """A workflow's runs, newest first, without outputs; rf: not older than this moment (Unix seconds)."""
+    """A workflow's runs, newest first; rf: not older than this moment (Unix seconds)."""
     rows = await store.runs(
         db,
         request.user.organisation_id,
@@ -315,10 +319,13 @@ async def runs_of_workflow(
         deployment_id=None if deployment_id is None else str(deployment_id),
         status=status,
         since=None if rf is None else datetime.fromtimestamp(rf, UTC),
-        limit=limit,
+        limit=min(limit, MOST_WITH_OUTPUTS) if with_outputs else limit,
         offset=offset,
     )
-    return [words.run_of(row, None) for row in rows]
+    if not with_outputs:
+        return [words.run_of(row, None) for row in rows]
+    organisation_id = request.user.organisation_id
+    return [words.run_of(row, await shown_outputs(db, files, organisation_id, row.id)) for row in rows]
 
 
 @get("/deployment/{deployment_id:uuid}/runs", guards=[requires("viewer", "runs:read")])

@@ -15,9 +15,11 @@ from msgspec import UNSET, Meta, Struct
 
 from orchestrator.auth import Principal, requires
 from orchestrator.errors import BadRequest, FieldError, Invalid, NotFound
+from orchestrator.live.sharing import new_slug
 from orchestrator.live.uploading import checked
+from orchestrator.runs.sharing import VISIBILITY
 from orchestrator.store import comfydeploy as store
-from orchestrator.store import deployments, workflows
+from orchestrator.store import deployments, shares, workflows
 from orchestrator.store.db import Database
 from orchestrator.store.deployments import Placement
 from orchestrator.store.workflows import Author, NewVersion
@@ -31,6 +33,7 @@ WRITES: Final = [requires("developer", "workflows:write")]
 DEPLOYS: Final = [requires("developer", "deployments:write")]
 LOOKS: Final = [requires("viewer", "deployments:read")]
 UNNAMED: Final = re.compile(r"\s*")
+InputType = dict[str, Any]
 
 
 class Upload(Struct, kw_only=True):
@@ -135,7 +138,8 @@ class DeploymentRow(Struct):
     updated_at: datetime
     workflow: dict[str, str]
     version: dict[str, Any]
-    input_types: list[dict[str, Any]]
+    input_types: list[InputType]
+    share_slug: str | None = None
 
 
 def _author(principal: Principal) -> Author:
@@ -231,7 +235,8 @@ async def upload_version(workflow_id: UUID, data: VersionUpload, request: Asking
 # Looking
 
 
-def _workflow(row: Workflow, organisation_id: str) -> WorkflowRow:
+def workflow_row(row: Workflow, organisation_id: str) -> WorkflowRow:
+    """A workflow of ours in these words."""
     return WorkflowRow(row.id, row.name, organisation_id, row.created_at, row.updated_at, row.latest_version)
 
 
@@ -252,7 +257,7 @@ async def list_workflows(
     """Workflows, the last changed first."""
     organisation_id = request.user.organisation_id
     found = await store.workflows(db, organisation_id, search.replace("\0", ""), limit, offset)
-    return [_workflow(row, organisation_id) for row in found]
+    return [workflow_row(row, organisation_id) for row in found]
 
 
 @get("/workflow/{workflow_id:uuid}", guards=READS)
@@ -265,7 +270,7 @@ async def get_workflow(workflow_id: UUID, request: Asking, db: Database) -> dict
     newest = None
     if row.latest_version:
         newest = await workflows.version(db, organisation_id, workflow_id, row.latest_version)
-    shown: dict[str, Any] = msgspec.to_builtins(_workflow(row, organisation_id))
+    shown: dict[str, Any] = msgspec.to_builtins(workflow_row(row, organisation_id))
     shown["versions"] = [] if newest is None else [msgspec.to_builtins(_version(newest))]
     return shown
 
@@ -282,7 +287,7 @@ async def change_workflow(workflow_id: UUID, data: Rename, request: Asking, db: 
         row.name = data.name
     if data.deleted:
         await workflows.delete(db, author, workflow_id)
-    shown = _workflow(row, organisation_id)
+    shown = workflow_row(row, organisation_id)
     shown.deleted = bool(data.deleted)
     return shown
 
@@ -345,11 +350,13 @@ async def _deployment(db: Database, organisation_id: str, row: Deployment) -> De
         updated_at=row.updated_at,
         workflow={"id": row.workflow_id, "name": row.workflow_name},
         version={"id": row.version_id, "version": row.version},
-        input_types=[_input_type(spec) for spec in inputs],
+        input_types=[input_type(spec) for spec in inputs],
+        share_slug=await shares.slug_of(db, organisation_id, row.id) if row.environment in VISIBILITY else None,
     )
 
 
-def _input_type(spec: InputSpec) -> dict[str, Any]:
+def input_type(spec: InputSpec) -> InputType:
+    """What an input takes, in these words."""
     found: dict[str, Any] = {
         "type": spec.kind,
         "class_type": spec.class_type,
@@ -377,7 +384,15 @@ async def deploy(data: Deploy, request: Asking, db: Database) -> DeploymentRow:
     version_id = _uuid("workflow_version_id", data.workflow_version_id)
     placement = Placement(version_id, data.environment, machine_id, {})
     deployment_id, _ = await deployments.put(db, request.user.organisation_id, placement, request.user.actor)
+    if data.environment in VISIBILITY:
+        await _share(db, request.user, deployment_id)
     return await _own(db, request.user, deployment_id)
+
+
+async def _share(db: Database, principal: Principal, deployment_id: UUID) -> None:
+    """A deployment for sharing has a link from the start."""
+    if await shares.slug_of(db, principal.organisation_id, str(deployment_id)) is None:
+        await shares.create(db, _author(principal), deployment_id, new_slug(), None, "")
 
 
 @get("/deployment/{deployment_id:uuid}", guards=LOOKS)
