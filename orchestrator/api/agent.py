@@ -34,6 +34,7 @@ from orchestrator.errors import BadRequest, Gone, Unauthorized
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet, Link
 from orchestrator.live.parts import Parts
+from orchestrator.runs.nul import text_without_nul, without_nul
 from orchestrator.runs.state import Refusal, Reported, Step
 from orchestrator.store import fleet as fleet_store
 from orchestrator.store import machines
@@ -48,6 +49,7 @@ TRY_AGAIN: Final = 1013
 _AGENTS: Final = b'{"events":'  # how an agent's body begins, so that it is decoded once
 _UPDATE: Final = msgspec.json.Decoder(UpdateRun)
 _FRAME: Final = msgspec.json.Decoder(AgentFrame)
+_NO_FRAME: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @post(
@@ -86,16 +88,16 @@ async def link(socket: WebSocket[Any, Any, State], db: Database, fleet: Fleet) -
     joined: Link | None = None
     try:
         async with asyncio.timeout(HELLO_S):
-            hello = _FRAME.decode(await socket.receive_data(mode="text"))
+            hello = _FRAME.decode(await _said(socket))
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             await socket.close(1002, f"say hello first, in protocol {PROTOCOL}")
             return
         live = await fleet_store.live(db, [MachineId(machine.id)])
         joined = await fleet.join(live[MachineId(machine.id)], machine.organisation_id, hello)
         await _converse(socket, fleet, joined)
-    except (WebSocketDisconnect, TimeoutError, msgspec.MsgspecError, DatabaseUnavailable, KeyError) as error:
+    except (WebSocketDisconnect, TimeoutError, DatabaseUnavailable, KeyError, *_NO_FRAME) as error:
         log.info("line closed", machine=machine.name, reason=str(error) or type(error).__name__)
-        await _close(socket, 1002 if isinstance(error, msgspec.MsgspecError) else TRY_AGAIN)
+        await _close(socket, 1002 if isinstance(error, _NO_FRAME) else TRY_AGAIN)
     finally:
         if joined is not None:
             await asyncio.shield(_left(fleet, joined))
@@ -109,8 +111,14 @@ async def _left(fleet: Fleet, joined: Link) -> None:
 
 
 async def _close(socket: WebSocket[Any, Any, State], code: int) -> None:
-    if socket.connection_state == "connect":
+    if socket.connection_state != "disconnect":
         await socket.close(code)
+
+
+async def _said(socket: WebSocket[Any, Any, State]) -> str:
+    """What the agent says next. Raises UnicodeDecodeError when it is no text."""
+    said: str | bytes = await socket.receive_data(mode="text")
+    return text_without_nul(said.decode() if isinstance(said, bytes) else said)
 
 
 async def _converse(socket: WebSocket[Any, Any, State], fleet: Fleet, joined: Link) -> None:
@@ -122,12 +130,15 @@ async def _converse(socket: WebSocket[Any, Any, State], fleet: Fleet, joined: Li
 
     async def receive() -> None:
         while True:
-            await fleet.frame(joined, await socket.receive_data(mode="text"))
+            await fleet.frame(joined, await _said(socket))
 
-    async with asyncio.TaskGroup() as group:
-        receiving = group.create_task(receive())
-        await send()
-        receiving.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            receiving = group.create_task(receive())
+            await send()
+            receiving.cancel()
+    except ExceptionGroup as several:  # whoever ended the line is told by the first
+        raise several.exceptions[0] from several
 
 
 @post(
@@ -153,10 +164,10 @@ async def update_run(request: Request[Any, Any, State], parts: Parts) -> UpdateR
     if machine_id is None:
         raise Unauthorized("the agent's credential is unknown: enrol the machine again")
     try:
-        update = _UPDATE.decode(body)
+        update = _UPDATE.decode(without_nul(body))
     except msgspec.ValidationError as error:
         raise invalid(str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(str(error), code="malformed_json") from error
     lacking = await _lacking_files(parts.db, parts.files, update.events)
     answers = await parts.ledger.change_all([_change(event, lacking) for event in update.events])

@@ -11,7 +11,7 @@ from typing import Any, Final
 from litestar import Request, Response, Router
 from litestar.datastructures import CacheControlHeader
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
@@ -24,6 +24,7 @@ from orchestrator.store.db import DatabaseUnavailable
 __all__ = ["routes", "template_config"]
 
 YEAR_S: Final = 31_536_000
+LONGEST_PATH: Final = 200
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -51,6 +52,13 @@ def _database_away(request: AnyRequest, _error: DatabaseUnavailable) -> Response
     return _page_of(request, 503, "Unavailable", "The database cannot be reached now. Reload in a moment.")
 
 
+async def _possible(request: AnyRequest) -> None:
+    """No file has such a name, and the file system fails when it is asked for one."""
+    path = request.scope["path"]
+    if "\0" in path or len(path) > LONGEST_PATH:
+        raise NotFoundException
+
+
 HANDLERS: Final[dict[Any, Any]] = {
     Unauthorized: _to_the_door,
     ApiProblem: _problem,
@@ -69,6 +77,7 @@ routes: Final = [
     create_static_files_router(
         "/dashboard/static",
         directories=[STATIC],
+        before_request=_possible,
         opt=PUBLIC,
         include_in_schema=False,
         cache_control=CacheControlHeader(public=True, max_age=YEAR_S, immutable=True),

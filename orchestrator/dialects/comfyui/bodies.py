@@ -18,7 +18,7 @@ async def json_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is no JSON object: {error}", code="malformed_json") from error
 
 

@@ -64,7 +64,7 @@ async def change_setting(name: str, request: AnyRequest, db: Database) -> Respon
     """One is changed, to any JSON value."""
     try:
         value = msgspec.json.decode(await request.body())
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(str(error), code="malformed_json") from error
     return await _merge(db, sender_of(request.user), {name: value})
 
