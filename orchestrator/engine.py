@@ -16,7 +16,7 @@ from drivers.classic import Classic
 from drivers.wire import JobFile, MachineId
 from orchestrator import wire
 from orchestrator.config import Config
-from orchestrator.dialects.comfydeploy.webhooks import webhook_body
+from orchestrator.dialects.comfydeploy.webhooks import progress_body, webhook_body
 from orchestrator.files import Files
 from orchestrator.live.care import Care
 from orchestrator.live.fleet import Fleet
@@ -29,6 +29,7 @@ from orchestrator.live.secret_values import SecretValues
 from orchestrator.live.shown import shown_run
 from orchestrator.loops.dispatch import Dispatch
 from orchestrator.loops.notify import Notify
+from orchestrator.loops.progress import TellProgress
 from orchestrator.loops.retain import Retain
 from orchestrator.loops.runner import Bell, Loop
 from orchestrator.loops.watch import Watch
@@ -41,6 +42,7 @@ from orchestrator.vault import Vault
 WATCH_KEY: Final = 0x464C_5741  # the advisory lock of the replica that watches
 PUSH_KEY: Final = 0x464C_5055  # that of the replica that pushes to machines without an agent
 SILENT_S: Final = 0.5
+TELL_S: Final = 1.0
 LONG_S: Final = 60.0
 
 
@@ -112,6 +114,8 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
 
     notify = Notify(db, config, secret, load_run, foreign=partial(webhook_body, db, files), wake=notify_bell.ring)
     stack.push_async_callback(notify.close)
+    telling = TellProgress(db, hub, config, secret, progress_body)
+    stack.push_async_callback(telling.close)
     reports = Reports(db, ledger)
     push_leader = Leader(dsn, PUSH_KEY)
     stack.push_async_callback(push_leader.release)
@@ -136,6 +140,7 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
         Loop("pushed machines", pushing.tick, Bell(), config.poll_s),
         Loop("care", care.tick, Bell(), config.poll_s),
         Loop("retain", Retain(db, files, config).tick, Bell(), LONG_S),
+        Loop("progress told", telling.tick, Bell(), TELL_S),
         Loop("notify", notify.tick, notify_bell, config.poll_s),
     ]
     return Engine(

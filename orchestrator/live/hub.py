@@ -178,6 +178,10 @@ class Hub:
         """The newest progress of a run under way here."""
         return self._newest.get(run_id)
 
+    def newest(self) -> list[ProgressEvent]:
+        """The newest progress of every run under way here."""
+        return list(self._newest.values())
+
     def preview(self, run_id: str) -> PreviewEvent | None:
         """The newest preview of a run under way here."""
         return self._seen.get(run_id)

@@ -63,6 +63,28 @@ class Due(Struct, frozen=True):
         return self.endpoint_id or self.organisation_id
 
 
+class Curious(Struct, frozen=True):
+    """A run that goes on, whose own webhook wants to be told of progress."""
+
+    run_id: str
+    organisation_id: str
+    status: str
+    url: str
+
+
+async def curious(db: Database, run_ids: list[str]) -> list[Curious]:
+    """Those of the runs."""
+    rows = await db.fetch(
+        """
+        select id, organisation_id, status::text as status, webhook_url from runs
+        where id = any($1::uuid[]) and webhook_shape = 'comfydeploy-intermediate' and ended_at is null
+          and webhook_url is not null
+        """,
+        run_ids,
+    )
+    return [Curious(str(row["id"]), str(row["organisation_id"]), row["status"], row["webhook_url"]) for row in rows]
+
+
 class Try(Struct, frozen=True):
     """What is kept of one try."""
 

@@ -76,17 +76,21 @@ class FakeAgent:
 
     async def work_off(self, job: Job, outputs: list[Output]) -> None:
         """Report that the job was done, and what came of it."""
+        await self.report(job, "started", "running", "success", outputs=outputs)
+
+    async def report(self, job: Job, *statuses: str, after: int = 0, outputs: list[Output] | None = None) -> None:
+        """Report these statuses, the next after so many."""
         known = {"run_id": job.run_id, "attempt_id": job.attempt_id, "token": job.token}
-        made = msgspec.to_builtins(outputs)
+        made = msgspec.to_builtins(outputs or [])
         events = [
             {**known, "seq": number, "status": status, "outputs": made if status == "success" else []}
-            for number, status in enumerate(("started", "running", "success"), 1)
+            for number, status in enumerate(statuses, after + 1)
         ]
         headers = {"Authorization": f"Bearer {self.machine['credential']}"}
         async with httpx.AsyncClient(base_url=self.url, headers=headers) as client:
             answer = await client.post("/api/update-run", json={"events": events})
         assert answer.status_code == 200, answer.text
-        assert [one["verdict"] for one in answer.json()["results"]] == ["applied"] * 3
+        assert [one["verdict"] for one in answer.json()["results"]] == ["applied"] * len(statuses)
 
 
 async def register(api: httpx.AsyncClient, **more: Any) -> dict[str, Any]:

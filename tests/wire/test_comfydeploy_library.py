@@ -1,19 +1,22 @@
-"""ComfyDeploy's API: copies, exports, shares and files of a team; and every route that is refused with a word."""
+"""ComfyDeploy's API: copies, exports, shares, files, webhooks that ask for progress; what is refused with a word."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from comfydeploy.models import components
 
-from drivers.wire import Drain, Inventory
+from drivers.wire import Drain, Inventory, Progress
 from orchestrator.dialects.comfydeploy.absent import ABSENT
 from tests.system import coloured
-from tests.wire.fake_agent import connected, register
+from tests.wire.fake_agent import FakeAgent, connected, register
 from tests.wire.strangers import stranger_of
+from tests.wire.webhook_receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
 UI = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": []}
@@ -115,3 +118,43 @@ async def test_what_is_not_here_says_what_is(cd, nobody):
             assert (answer.status_code, answer.json()["code"]) == (501, "not_here"), place
             assert instead in answer.json()["detail"]
     assert (await nobody.get("/api/sessions")).status_code == 401
+
+
+async def _started(api: httpx.AsyncClient, agent: FakeAgent, node: str, receiver: Receiver, **more: Any) -> Any:
+    """A run of the machine's, which works on it."""
+    body = {"workflow_api_json": {"1": {"class_type": node, "inputs": {}}}, "webhook": f"{receiver.url}/ok", **more}
+    queued = await api.post("/api/run/workflow/queue", json=body)
+    assert queued.status_code == 200, queued.text
+    async with asyncio.timeout(20):
+        while True:
+            job = await agent.job()
+            if job.run_id == queued.json()["run_id"]:
+                break
+            await asyncio.sleep(0.02)
+    await agent.report(job, "started", "running")
+    return job
+
+
+async def test_progress_is_told_to_who_asks_for_it(api, orchestrator):
+    """Signed, in the published client's form, the newest before the end; one that asked not hears statuses only."""
+    node = f"Node{uuid4().hex}"
+    secret = (await api.get("/api/v1/webhooks/run-url-secret")).json()["secret"]
+    async with (
+        receiving() as curious,
+        receiving() as other,
+        connected(orchestrator.url, await register(api), Inventory(node_classes=[node])) as agent,
+    ):
+        curious.secret = other.secret = secret
+        plain = await _started(api, agent, node, other)
+        await agent.send(Progress(plain.run_id, plain.attempt_id, 0.5, "1", node, "half"))
+        await agent.report(plain, "success", after=2)
+        job = await _started(api, agent, node, curious, webhook_intermediate_status=True)
+        for value in (0.25, 0.75):
+            await agent.send(Progress(job.run_id, job.attempt_id, value, "1", node, f"Executing {node}"))
+        told = await curious.heard(lambda message: message["progress"] == 0.75)
+        parsed = components.WorkflowRunWebhookBody.model_validate(told)
+        assert (parsed.status, parsed.live_status, parsed.progress) == ("running", f"Executing {node}", 0.75)
+        await agent.report(job, "success", after=2)
+        await curious.heard(lambda message: message["status"] == "success")
+        await other.heard(lambda message: message["status"] == "success")
+    assert not any(message["progress"] == 0.5 for _, _, message in other.seen)

@@ -121,7 +121,7 @@ async def test_no_route_lets_in_whom_it_should_not(api, client, orchestrator, de
 def _wanted(entry: Entry, credential: Credential) -> set[int]:
     refused = permissions.expected(entry, credential)
     if refused is None:
-        return {101, *range(200, 500)} - {401, 403}
+        return {101, 501, *range(200, 500)} - {401, 403}  # 501: what a dialect has a route for, and we have not
     return {403} if entry.method == "WS" else refused
 
 
@@ -183,6 +183,8 @@ def _answers_to_a_stranger(entry: Entry, text: str, *, known: bool, body: Any) -
 
     A dialect may have to say "none" in its own words.
     """
+    if '"code":"not_here"' in text:
+        return {501}
     if not known:
         return set(range(200, 500))
     if entry.path.startswith("/api/v1/"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,6 +64,12 @@ class Receiver:
         """Until that many messages came to the path."""
         async with asyncio.timeout(10), self.arrived:
             await self.arrived.wait_for(lambda: sum(seen == path for seen, _, _ in self.seen) >= times)
+
+    async def heard(self, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message that is as wanted, once it came."""
+        async with asyncio.timeout(20), self.arrived:
+            await self.arrived.wait_for(lambda: any(good(message) for _, _, message in self.seen))
+        return next(message for _, _, message in self.seen if good(message))
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from orchestrator.dialects.comfydeploy.words import Output, outputs_of
 from orchestrator.files import Files
 from orchestrator.store import comfydeploy as store
 from orchestrator.store.db import Database
+from orchestrator.wire import ProgressEvent
 
 ONE_OUTPUT = "run.output:"
 """How the outbox names the message about one node's output; the node's id follows."""
@@ -20,6 +21,19 @@ async def shown_outputs(db: Database, files: Files, organisation_id: str, run_id
     rows = await store.outputs(db, organisation_id, run_id)
     urls = {row.file_id: files.url(row.file_id, row.name or "output") for row in rows if row.file_id is not None}
     return outputs_of(run_id, rows, urls)
+
+
+def progress_body(run_id: str, status: str, event: ProgressEvent) -> bytes:
+    """`run.updated` of a run that goes on, for webhooks that asked for more than statuses."""
+    body: dict[str, Any] = {
+        "event_type": "run.updated",
+        "run_id": run_id,
+        "status": status,
+        "live_status": event.text or None,
+        "progress": event.value,
+        "outputs": [],
+    }
+    return msgspec.json.encode(body)
 
 
 async def webhook_body(
