@@ -1127,6 +1127,59 @@ comment on column usage_deltas.succeeded is 'As in usage_days.';
 comment on column usage_deltas.attempts is 'As in usage_days.';
 comment on column usage_deltas.machine_ms is 'As in usage_days.';
 
+create table usage_metadata_days (
+  organisation_id uuid not null references organisations on delete cascade,
+  day date not null,
+  name text not null,
+  value text not null,
+  runs bigint not null default 0,
+  succeeded bigint not null default 0,
+  attempts bigint not null default 0,
+  machine_ms bigint not null default 0,
+  primary key (organisation_id, name, day, value)
+);
+comment on table usage_metadata_days is 'usage_days by what runs have in their metadata, for the names that the installation counts. Add usage_metadata_deltas.';
+comment on column usage_metadata_days.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column usage_metadata_days.day is 'The day on which the runs ended, in UTC.';
+comment on column usage_metadata_days.name is 'A name of the metadata.';
+comment on column usage_metadata_days.value is 'What the runs have under it.';
+comment on column usage_metadata_days.runs is 'Runs that ended.';
+comment on column usage_metadata_days.succeeded is 'Of those, the ones that succeeded.';
+comment on column usage_metadata_days.attempts is 'Attempts of these runs that a machine claimed.';
+comment on column usage_metadata_days.machine_ms is 'How long machines were taken up by them, in milliseconds.';
+
+create table usage_metadata_deltas (
+  id bigint generated always as identity primary key,
+  organisation_id uuid not null,
+  day date not null,
+  metadata jsonb not null,
+  succeeded integer not null,
+  attempts integer not null,
+  machine_ms bigint not null
+);
+create index usage_metadata_deltas_organisation on usage_metadata_deltas (organisation_id);
+comment on table usage_metadata_deltas is 'Runs with metadata that ended, appended by a trigger on runs and rolled up by the sweeper.';
+comment on column usage_metadata_deltas.id is 'Order of arrival.';
+comment on column usage_metadata_deltas.organisation_id is 'The team that owns the row (organisations.id); every query filters by it.';
+comment on column usage_metadata_deltas.day is 'As in usage_metadata_days.';
+comment on column usage_metadata_deltas.metadata is 'The run''s.';
+comment on column usage_metadata_deltas.succeeded is '1 for a run that succeeded, else 0.';
+comment on column usage_metadata_deltas.attempts is 'As in usage_metadata_days.';
+comment on column usage_metadata_deltas.machine_ms is 'As in usage_metadata_days.';
+
+create function note_metadata_used() returns trigger language plpgsql as $$
+begin
+  insert into usage_metadata_deltas (organisation_id, day, metadata, succeeded, attempts, machine_ms)
+  select new.organisation_id, (now() at time zone 'utc')::date, new.metadata, (new.status = 'success')::int, count(*),
+         coalesce(sum((extract(epoch from ended_at - claimed_at) * 1000)::bigint), 0)
+  from attempts where run_id = new.id and claimed_at is not null and ended_at is not null;
+  return null;
+end $$;
+create trigger runs_metadata_used after update of status on runs for each row
+  when (new.metadata <> '{}' and new.status in ('success', 'failed', 'timeout', 'cancelled')
+        and old.status not in ('success', 'failed', 'timeout', 'cancelled'))
+  execute function note_metadata_used();
+
 create table storage_days (
   organisation_id uuid not null references organisations on delete cascade,
   day date not null,

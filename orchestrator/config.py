@@ -47,6 +47,7 @@ class Config(Struct, frozen=True, kw_only=True):
     quarantine_after: int = 10  # runs in a row that fail by a machine's own fault and take it out of use; 0: never
     fetch_private: bool = False  # may files be fetched from private addresses (tests, LAN)
     fetch_timeout_s: float = 120.0  # a file by URL is there by then
+    usage_metadata: str = "project,team"  # names, comma-separated, of runs' metadata by which usage is told
     retention_days: int = 0  # runs that ended so long ago are deleted with their files; 0: never
     webhook_private: bool = False  # may webhooks reach private addresses (tests, LAN)
     webhook_timeout_s: float = 15.0
@@ -100,6 +101,11 @@ def _decode(kind: type, value: object) -> object:
     if kind is Path:
         return Path(str(value))
     raise NotImplementedError(kind)
+
+
+def counted_names(setting: str) -> list[str]:
+    """The names of a comma-separated setting."""
+    return [name for part in setting.split(",") if (name := part.strip())]
 
 
 def load_secret(config: Config) -> bytes:

@@ -11,6 +11,7 @@ from litestar.params import Parameter, QueryParameter
 
 from orchestrator.api.problems import documented
 from orchestrator.auth import Principal, requires
+from orchestrator.config import Config, counted_names
 from orchestrator.errors import FieldError, Invalid
 from orchestrator.live.parts import Parts
 from orchestrator.store import usage as store
@@ -25,6 +26,10 @@ From = Annotated[
 ]
 To = Annotated[date | None, QueryParameter(name="to", description="The last day, in UTC; today when left out.")]
 Sums = Annotated[store.By, Parameter(description="What a sum is made of.")]
+Described = Annotated[
+    str | None,
+    Parameter(max_length=64, description="In place of `by`: sums by what runs have under this name of their metadata."),
+]
 
 
 @get(
@@ -36,18 +41,36 @@ Sums = Annotated[store.By, Parameter(description="What a sum is made of.")]
 async def get_usage(
     principal: Principal,
     db: Database,
+    config: Config,
     first: From = None,
     last: To = None,
     by: Sums = "day",
     deployment_id: UUID | None = None,
     api_key_id: UUID | None = None,
+    metadata: Described = None,
 ) -> UsageReport:
     """Runs that ended and the time machines were taken up by them, by day, deployment or key; what is stored now."""
     first, last = _span(first, last)
     organisation_id = principal.organisation_id
-    items = await store.usage(db, organisation_id, first, last, by, deployment_id=deployment_id, api_key_id=api_key_id)
+    if metadata is None:
+        narrowed = {"deployment_id": deployment_id, "api_key_id": api_key_id}
+        items = await store.usage(db, organisation_id, first, last, by, **narrowed)
+    else:
+        _check_metadata(metadata, config, alone=deployment_id is None and api_key_id is None)
+        items = await store.by_metadata(db, organisation_id, first, last, metadata)
     stored = await store.storage(db, organisation_id)
     return UsageReport(items, _total(items), stored, await store.quotas(db, organisation_id))
+
+
+def _check_metadata(name: str, config: Config, *, alone: bool) -> None:
+    """Raise Invalid for a name that is not counted, and for sums that are not kept."""
+    counted = counted_names(config.usage_metadata)
+    if name not in counted:
+        detail = f"is not counted here; counted (FLEET_USAGE_METADATA): {', '.join(counted) or 'nothing'}"
+        raise Invalid(f"metadata {detail}", errors=[FieldError("metadata", detail)])
+    if not alone:
+        detail = "sums by metadata are kept for all deployments and keys together"
+        raise Invalid(f"metadata: {detail}", errors=[FieldError("metadata", detail)])
 
 
 def _span(first: date | None, last: date | None) -> tuple[date, date]:

@@ -5,10 +5,11 @@ It only finds; whether a run is tried again is decided by the very same `advance
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from drivers.wire import Failure, FailureClass
-from orchestrator.config import Config
+from orchestrator.config import Config, counted_names
 from orchestrator.runs.state import Expired, Lost, RunEvent
 from orchestrator.store import files, usage
 from orchestrator.store import fleet as store
@@ -52,13 +53,18 @@ class Watch:
 
     async def _sweep(self) -> None:
         """What needs no haste: counters, runs nobody ever took, upload grants nobody used."""
-        for roll_up in (store.roll_up_counts, usage.roll_up_usage, usage.roll_up_storage):
+        metadata = partial(_rolled_up, names=counted_names(self._config.usage_metadata))
+        for roll_up in (store.roll_up_counts, usage.roll_up_usage, metadata, usage.roll_up_storage):
             while await roll_up(self._db, 10_000) == 10_000:
                 pass
         await files.drop_stale(self._db, STALE_GRANT_S, BATCH)
         reason = f"nobody took the run within {self._config.queue_timeout_s} s"
         late = await store.waited_too_long(self._db, self._config.queue_timeout_s, BATCH)
         await self._ledger.apply([Change(run_id, Expired(reason)) for run_id in late])
+
+
+async def _rolled_up(db: Database, limit: int, names: list[str]) -> int:
+    return await usage.roll_up_metadata(db, names, limit)
 
 
 def _event(found: store.Overdue) -> RunEvent:

@@ -13,6 +13,7 @@ from orchestrator.wire import Quotas, QuotasUpdate, Storage, StorageDay, Usage
 NONE: Final = UUID(int=0)
 
 By = Literal["day", "deployment", "key"]
+"""What sums are made of, besides the values of metadata."""
 
 _COLUMN: Final[dict[By, LiteralString]] = {
     "day": "u.day::text",
@@ -62,6 +63,28 @@ async def usage(
         )
         for row in rows
     ]
+
+
+async def by_metadata(db: Database, organisation_id: str, first: date, last: date, name: str) -> list[Usage]:
+    """The same by what runs have under a name of their metadata, for a name that is counted; nothing for other runs."""
+    rows = await db.fetch(
+        """
+        select value as name, sum(runs)::bigint as runs, sum(succeeded)::bigint as succeeded,
+               sum(attempts)::bigint as attempts, sum(machine_ms)::float8 / 1000 as machine_s
+        from (
+          select value, runs, succeeded, attempts, machine_ms from usage_metadata_days
+          where organisation_id = $1 and name = $4 and day between $2 and $3
+          union all
+          select metadata ->> $4, 1, succeeded, attempts, machine_ms from usage_metadata_deltas
+          where organisation_id = $1 and metadata ? $4 and day between $2 and $3
+        ) u group by 1 order by 1
+        """,
+        organisation_id,
+        first,
+        last,
+        name,
+    )
+    return [Usage(**dict(row)) for row in rows]
 
 
 async def storage(db: Database, organisation_id: str) -> Storage:
@@ -190,6 +213,32 @@ async def roll_up_usage(db: Database, limit: int) -> int:
         select count(*) from gone
         """,
         limit,
+    )
+    return folded
+
+
+async def roll_up_metadata(db: Database, names: list[str], limit: int) -> int:
+    """Fold runs that ended into usage_metadata_days, by these names of their metadata; how many were folded."""
+    folded: int = await db.fetchval(
+        """
+        with gone as (
+          delete from usage_metadata_deltas
+          where id in (select id from usage_metadata_deltas order by id limit $1) returning *
+        ), added as (
+          insert into usage_metadata_days as d
+            (organisation_id, day, name, value, runs, succeeded, attempts, machine_ms)
+          select g.organisation_id, g.day, m.key, m.value, count(*), sum(g.succeeded), sum(g.attempts),
+                 sum(g.machine_ms)
+          from gone g join organisations o on o.id = g.organisation_id
+          cross join jsonb_each_text(g.metadata) m where m.key = any($2::text[]) group by 1, 2, 3, 4
+          on conflict (organisation_id, name, day, value) do update set
+            runs = d.runs + excluded.runs, succeeded = d.succeeded + excluded.succeeded,
+            attempts = d.attempts + excluded.attempts, machine_ms = d.machine_ms + excluded.machine_ms
+        )
+        select count(*) from gone
+        """,
+        limit,
+        names,
     )
     return folded
 

@@ -189,3 +189,36 @@ async def test_a_repeated_request_is_answered_although_the_queue_is_full(db: Dat
     await usage.set_quotas(db, team.organisation_id, QuotasUpdate(max_queued_runs=0), "system")
     queue.quotas.forget(team.organisation_id)
     assert await queue.add(replace(new_run(team), once=once)) == Repeated(same=True, run_id=first.id)
+
+
+async def test_usage_by_metadata_agrees_with_what_ended(db: Database, ledger: Ledger) -> None:
+    """By value of the names that are counted, rolled up or not, attempts and time too; nothing for runs without."""
+    team, other = await make_team(db), await make_team(db)
+
+    async def ended(owner: Team, *, success: bool, **metadata: str) -> None:
+        run = await queue_run(db, owner, metadata=metadata)
+        if success:
+            attempt, token = await place(ledger, owner, run)
+            await ledger.change(Change(run, Reported(attempt, 1, "started"), token=token))
+            await db.execute("update attempts set claimed_at = now() - interval '3 seconds' where id = $1", attempt)
+            await ledger.change(Change(run, Reported(attempt, 2, "success"), token=token))
+        else:
+            await ledger.change(Change(run, Cancel()))
+
+    await ended(team, success=True, team="red", job="1")
+    await ended(team, success=False, team="red", job="2")
+    await ended(team, success=True, team="blue")
+    await ended(team, success=True)
+    await ended(other, success=True, team="red")
+    await queue_run(db, team, metadata={"team": "red"})
+    today = datetime.now(UTC).date()
+    for _ in range(2):
+        blue, red = await usage.by_metadata(db, team.organisation_id, today, today, "team")
+        assert (blue.name, blue.runs, blue.succeeded, blue.attempts) == ("blue", 1, 1, 1)
+        assert (red.name, red.runs, red.succeeded, red.attempts) == ("red", 2, 1, 1)
+        assert 3 <= red.machine_s < 60
+        assert await usage.roll_up_metadata(db, ["team", "project"], 1000) in (0, 4)
+    assert await db.fetchval("select count(*) from usage_metadata_deltas") == 0
+    assert await db.fetchval("select array_agg(distinct name) from usage_metadata_days") == ["team"]
+    yesterday = today - timedelta(days=1)
+    assert await usage.by_metadata(db, team.organisation_id, yesterday, yesterday, "team") == []

@@ -113,6 +113,18 @@ async def test_what_is_given_has_limits(api: httpx.AsyncClient, version: str, wr
     assert answer.status_code in (400, 422), answer.text
 
 
+async def test_usage_is_told_by_names_that_are_counted(api: httpx.AsyncClient, version: str) -> None:
+    """A run that ended is in its value's sum; another name, or a key beside it, is refused and the field named."""
+    team = uuid4().hex
+    run = await _start(api, version, metadata={"team": team})
+    await api.post(f"/api/v1/runs/{run['id']}/cancel")
+    told = (await api.get("/api/v1/usage", params={"metadata": "team"})).json()
+    assert [(one["runs"], one["succeeded"]) for one in told["items"] if one["name"] == team] == [(1, 0)]
+    for wrong in ({"metadata": "job"}, {"metadata": ""}, {"metadata": "team", "api_key_id": str(uuid4())}):
+        refused = await api.get("/api/v1/usage", params=wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "metadata"), refused.text
+
+
 @pytest.mark.parametrize("wanted", ["", "name", "=value", "a b=c", "a=\0"])
 async def test_a_filter_looks_like_name_and_value(api: httpx.AsyncClient, wanted: str) -> None:
     """Anything else is refused, and the field is named."""
