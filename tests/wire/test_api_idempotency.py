@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -30,16 +32,15 @@ async def _count(api: httpx.AsyncClient) -> int:
     return len((await api.get("/api/v1/runs", params={"limit": 100})).json()["items"])
 
 
-async def test_a_run_sent_thirty_times_at_once_is_one_run(api, deployment):
+async def test_a_run_sent_two_hundred_times_at_once_is_one_run(api, deployment):
     """All answers name the same run; one of them is not marked as a repetition."""
     before = await _count(api)
     body = {"deployment_id": deployment, "inputs": {"colour": 1}}
-    answers = await asyncio.gather(*(_start(api, "thirty", body) for _ in range(30)))
+    answers = await asyncio.gather(*(_start(api, "two hundred", body) for _ in range(200)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.text for answer in answers}) == 1
-    assert (
-        sorted(answer.headers.get("idempotency-replayed", "first") for answer in answers) == ["first"] + ["true"] * 29
-    )
+    replayed = sorted(answer.headers.get("idempotency-replayed", "first") for answer in answers)
+    assert replayed == ["first"] + ["true"] * 199
     assert await _count(api) == before + 1
 
 
@@ -59,6 +60,36 @@ async def test_a_refused_run_leaves_its_key_free(api, deployment):
     assert refused.status_code == 422
     corrected = await _start(api, "corrected", {"deployment_id": deployment, "inputs": {"colour": 1}})
     assert (corrected.status_code, corrected.headers.get("idempotency-replayed")) == (202, None)
+
+
+async def test_a_run_that_a_quota_refuses_leaves_its_key_free(api, deployment):
+    """Refused with 429, the same request counts once there is room."""
+    body = {"deployment_id": deployment, "inputs": {"colour": 7}}
+    await api.put("/api/v1/usage/quotas", json={"max_queued_runs": 1})
+    try:
+        await _start(api, "fills the room", body)
+        refused = await _start(api, "no room", body)
+    finally:
+        await api.put("/api/v1/usage/quotas", json={})
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    made = await _start(api, "no room", body)
+    assert (made.status_code, made.headers.get("idempotency-replayed")) == (202, None)
+
+
+async def test_a_key_is_forgotten_after_a_day(api, orchestrator, deployment):
+    """It stands for 24 hours from its first use; then the same request is a new one, with whatever body."""
+    body = {"deployment_id": deployment, "inputs": {"colour": 1}}
+    first = (await _start(api, "a day", body)).json()["id"]
+    connection = await asyncpg.connect(orchestrator.database_url)
+    try:
+        newest = "select max(expires_at - created_at) from idempotency_keys where run_id = $1"
+        assert await connection.fetchval(newest, UUID(first)) == timedelta(days=1)
+        await connection.execute("update idempotency_keys set expires_at = now() where run_id = $1", UUID(first))
+    finally:
+        await connection.close()
+    again = await _start(api, "a day", {**body, "inputs": {"colour": 2}})
+    assert (again.status_code, again.headers.get("idempotency-replayed")) == (202, None)
+    assert again.json()["id"] != first
 
 
 async def test_a_repetition_is_answered_although_the_deployment_is_gone(api):
