@@ -40,6 +40,12 @@ class Wanted(Struct, frozen=True):
 
 async def targets(db: Database, wanted: list[Wanted]) -> list[Target | None]:
     """The live deployments' or versions' targets, in order; None where the organisation has no such thing."""
+    once = list(dict.fromkeys(wanted))  # many runs that are started together are of the same thing
+    found = dict(zip(once, await _found(db, once), strict=True))
+    return [found[one] for one in wanted]
+
+
+async def _found(db: Database, wanted: list[Wanted]) -> list[Target | None]:
     rows = await db.fetch(
         """
         with named as (
