@@ -70,14 +70,8 @@ async def start(config: Config, db: Database, dsn: str, secret: bytes, files: Fi
     await queue_wakeup.start()
     stack.push_async_callback(queue_wakeup.close)
     hub, classic, vault = Hub(), Classic(), Vault(secret, "vault")
-    fleet = Fleet(
-        db,
-        classic,
-        hub,
-        config,
-        MachineSecrets(db, vault),
-        lambda anew: _machines_changed(dispatch, dispatch_bell, anew=anew),
-    )
+    secrets = MachineSecrets(db, vault)
+    fleet = Fleet(db, classic, hub, config, secrets, lambda anew: _machines_changed(dispatch, dispatch_bell, anew=anew))
 
     def told(changes: list[Changed], to_tell: bool) -> None:
         fleet.told(changes)
