@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from client import output
-from client.cli import local, machines, runs, workflows
+from client.cli import local, machines, runs, secrets, workflows
 from client.cli.session import Options
 from client.errors import ClientError
 
@@ -24,6 +24,7 @@ app.command()(local.up)
 app.command()(local.down)
 app.command()(local.demo)
 app.add_typer(machines.app, name="machines")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(workflows.app, name="workflows")
 app.command()(workflows.deploy)
 app.command()(runs.run)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -134,6 +135,20 @@ class Machines(Resource):
     async def undrain(self, machine_id: str) -> wire.Machine:
         """Gives a drained machine work again."""
         return await self._http.call("POST", f"api/v1/machines/{machine_id}/undrain", wire.Machine)
+
+    async def secrets(self, machine_id: str) -> wire.Page[wire.MachineSecret]:
+        """The machine's secrets: names and fingerprints, never values."""
+        return await self._http.call("GET", f"api/v1/machines/{machine_id}/secrets", wire.Page[wire.MachineSecret])
+
+    async def set_secret(self, machine_id: str, name: str, value: str) -> wire.MachineSecret:
+        """Gives the machine's executors an environment variable; idle ones are started afresh at once."""
+        path, body = f"api/v1/machines/{machine_id}/secrets/{quote(name, safe='')}", wire.MachineSecretSet(value=value)
+        return await self._http.call("PUT", path, wire.MachineSecret, body=body)
+
+    async def delete_secret(self, machine_id: str, name: str) -> None:
+        """Takes it from them."""
+        path = f"api/v1/machines/{machine_id}/secrets/{quote(name, safe='')}"
+        await self._http.call("DELETE", path, type(None))
 
     async def delete(self, machine_id: str, *, force: bool = False) -> None:
         """Removes the machine; with runs on it only by force, which sends them elsewhere."""

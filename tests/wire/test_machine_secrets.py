@@ -268,6 +268,31 @@ async def test_only_administrators_of_the_machine_s_team_set_them(orchestrator: 
         assert (await stranger.delete(f"{path}/SEEN")).status_code == 404
 
 
+async def test_the_command_line_sets_lists_and_deletes(team: Team, orchestrator: Orchestrator) -> None:
+    """The value comes by standard input and is shown nowhere."""
+    made = (await team.call("POST", "/machines", 201, json={"name": "by hand"}))["id"]
+    value = secrets.token_urlsafe(20)
+
+    async def comfyfleet(*words: str, given: str = "") -> str:
+        command = [sys.executable, "-m", "client", "--url", orchestrator.url, "--api-key", orchestrator.api_key]
+        process = await asyncio.create_subprocess_exec(
+            *command, "secrets", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        told, _ = await process.communicate(given.encode())
+        assert process.returncode == 0, told
+        return told.decode()
+
+    told = await comfyfleet("set", "by hand", "HF_TOKEN", given=f"{value}\n")
+    told += await comfyfleet("ls", made)
+    (listed,) = (await team.call("GET", f"/machines/{made}/secrets", 200))["items"]
+    assert told.count(listed["fingerprint"]) == 2
+    again = await _set(team, made, "HF_TOKEN", value)
+    assert again["fingerprint"] == listed["fingerprint"]
+    told += await comfyfleet("rm", made, "HF_TOKEN")
+    assert value not in told
+    assert (await team.call("GET", f"/machines/{made}/secrets", 200))["items"] == []
+
+
 async def test_a_machine_keeps_a_bounded_number(team: Team) -> None:
     """One more than the limit is refused; setting one of those anew is not, and deleting the machine deletes all."""
     made = (await team.call("POST", "/machines", 201, json={"name": "full"}))["id"]
