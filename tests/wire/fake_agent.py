@@ -78,12 +78,20 @@ class FakeAgent:
         """Report that the job was done, and what came of it."""
         await self.report(job, "started", "running", "success", outputs=outputs)
 
-    async def report(self, job: Job, *statuses: str, after: int = 0, outputs: list[Output] | None = None) -> None:
+    async def report(
+        self,
+        job: Job,
+        *statuses: str,
+        after: int = 0,
+        outputs: list[Output] | None = None,
+        failure: dict[str, Any] | None = None,
+    ) -> None:
         """Report these statuses, the next after so many."""
         known = {"run_id": job.run_id, "attempt_id": job.attempt_id, "token": job.token}
         made = msgspec.to_builtins(outputs or [])
         events = [
             {**known, "seq": number, "status": status, "outputs": made if status == "success" else []}
+            | ({"failure": failure} if status == "failed" else {})
             for number, status in enumerate(statuses, after + 1)
         ]
         headers = {"Authorization": f"Bearer {self.machine['credential']}"}

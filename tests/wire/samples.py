@@ -163,6 +163,7 @@ def _plugins_login() -> list[Sample]:
         ),
         Sample(route="POST /api/platform/comfyui/auth-request", body={"request_id": "<third>"}, whose="browser"),
         Sample(route="GET /api/v2/health", whose="nobody"),
+        Sample(route="POST /api/v2/assets/from-path", status=501, says="not_implemented"),
     ]
 
 

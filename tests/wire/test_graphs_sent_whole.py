@@ -95,6 +95,20 @@ async def test_texts_are_outputs_that_the_client_downloads(api, orchestrator, mo
     assert (refused.status_code, refused.json()["error"]["code"]) == (416, "range_not_satisfiable")
 
 
+async def test_a_failure_is_told_by_the_stream(api, orchestrator):
+    """Before the last status, with the node that is to blame; comfy-sdk reads the stream to its end."""
+    node = f"Node{uuid4().hex}"
+    async with connected(orchestrator.url, await register(api), Inventory(node_classes=[node])) as agent:
+        made = (await api.post("/api/v2/jobs", json={"workflow": _graph(node)})).json()
+        failure = {"kind": "node_error", "message": "no", "node_id": "1", "node_type": node}
+        await agent.report(await agent.job(), "started", "running", "failed", failure=failure)
+    stream = (await api.get(made["urls"]["events"])).text
+    names = [line.removeprefix("event: ") for line in stream.splitlines() if line.startswith("event: ")]
+    told = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
+    assert names[-2:] == ["error", "status"]
+    assert (told[-2]["code"], told[-2]["node_id"], told[-1]["status"]) == ("node_execution_error", "1", "failed")
+
+
 async def test_nodes_are_told_as_they_end_and_their_files_are_there(api, orchestrator):
     """A ComfyUI client: `executed` of a node while the prompt goes on, its picture at once, and each node once."""
     node, data = f"Node{uuid4().hex}", secrets.token_bytes(100)

@@ -16,6 +16,7 @@ from litestar.enums import MediaType
 from orchestrator.auth import Principal, requires
 from orchestrator.config import Config
 from orchestrator.dialects.comfy_v2 import words
+from orchestrator.dialects.comfy_v2.problems import NotImplementedHere
 from orchestrator.errors import BadRequest, Conflict, Invalid, NotFound
 from orchestrator.files import Files, clean_content_type, clean_name
 from orchestrator.live.intake import take_in
@@ -129,6 +130,12 @@ async def from_hash(data: words.FromHash, principal: Principal, parts: Parts) ->
     return await _answer(db, files, organisation_id, minted, created_new=False, status=201)
 
 
+@post("/assets/from-path", guards=[requires("developer", "files:write")])
+async def from_path() -> None:
+    """Refused: no client names a file of this server's disk."""
+    raise NotImplementedHere("files of this server are nobody's to name: upload the file")
+
+
 async def _own(db: Database, principal: Principal, asset_id: str) -> assets.AssetRow:
     wanted = uuid_of(asset_id)
     row = None if wanted is None else await assets.get(db, principal.organisation_id, str(wanted))
@@ -185,4 +192,4 @@ async def remove(asset_id: str, principal: Principal, db: Database) -> None:
         raise Conflict("a job made this asset, or needs it", code="asset_in_use")
 
 
-handlers: Final = [upload, has, from_hash, get_asset, content, remove]
+handlers: Final = [upload, has, from_hash, from_path, get_asset, content, remove]

@@ -244,12 +244,21 @@ async def _events(
                 yield _live(event)
             elif isinstance(event, RunEvent):
                 row = await _row(db, principal, job_id)
-                if event.status in TERMINAL:
-                    for output in await _outputs(db, files, config, principal, job_id):
-                        yield _frame("output", output)
-                if words.status_of(row) != told:
+                over = event.status in TERMINAL
+                for frame in await _last_words(db, files, config, principal, row) if over else []:
+                    yield frame
+                if words.status_of(row) != told and (over or row.ended_at is None):  # an end comes last
                     told = words.status_of(row)
                     yield _frame("status", {"status": told, "queue_position": row.ahead})
+
+
+async def _last_words(
+    db: Database, files: Files, config: Config, principal: Principal, row: graphs.JobRow
+) -> list[bytes]:
+    """What a job made, and why it failed."""
+    reason = words.error_of(row)
+    outputs = [_frame("output", output) for output in await _outputs(db, files, config, principal, row.id)]
+    return outputs if reason is None else [*outputs, _frame("error", reason)]
 
 
 def _live(event: ProgressEvent | PreviewEvent) -> bytes:

@@ -13,6 +13,13 @@ from orchestrator.dialects.comfy_v2.words import Envelope, Error
 from orchestrator.errors import ApiProblem, FieldError
 from orchestrator.store.db import DatabaseUnavailable
 
+
+class NotImplementedHere(ApiProblem):
+    """The API has this for a server on one's own machine only."""
+
+    status, title, code = 501, "Not implemented", "not_implemented"
+
+
 log = structlog.get_logger("comfy_v2")
 
 OWN: Final = frozenset(
@@ -28,6 +35,7 @@ BY_CODE: Final = {
     "invalid_graph": "invalid_workflow",
     "no_machine_can_run": "invalid_workflow",
     "bad_idempotency_key": "invalid_request",
+    "node_forbidden": "invalid_workflow",
     "file_not_found": "not_found",
 }
 BY_STATUS: Final = {
@@ -42,12 +50,15 @@ BY_STATUS: Final = {
     416: "range_not_satisfiable",
     422: "invalid_request",
     429: "rate_limited",
+    501: "not_implemented",
     503: "upstream_unreachable",
 }
 
 
 def code_of(status: int, code: str) -> str:
     """The API's code for one of ours."""
+    if status == 429 and code == "quota_exceeded":
+        return "queue_full"
     known = BY_CODE.get(code, code)
     return known if known in OWN else BY_STATUS.get(status, "upstream_error")
 

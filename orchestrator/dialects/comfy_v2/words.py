@@ -192,7 +192,7 @@ def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output], 
         queue_position=row.ahead,
         progress=None if progress is None or row.ended_at else shown_progress(progress),
         outputs=list(outputs),
-        error=_error(row, status),
+        error=error_of(row),
         metrics={
             "queue_ms": _between(row.created_at, row.running_at),
             "execution_ms": _between(row.running_at, row.ended_at),
@@ -217,7 +217,9 @@ def _between(begin: datetime | None, end: datetime | None) -> int | None:
     return None if begin is None or end is None else max(0, round((end - begin).total_seconds() * 1000))
 
 
-def _error(row: JobRow, status: JobStatus) -> JobError | None:
+def error_of(row: JobRow) -> JobError | None:
+    """Why a job failed; None: it has not."""
+    status = status_of(row)
     if status == "expired":
         return JobError("expired", "no machine took the job in time")
     if status != "failed":
