@@ -105,6 +105,7 @@ async def send(parts: Parts, principal: Principal, sending: Sending) -> Begun:
         machine_id=sending.machine_id,
         pool=sending.pool,
         max_attempts=sending.max_attempts,
+        metadata=sending.labels,
     )
     return await _noted(parts, sent, order)
 

@@ -83,6 +83,15 @@ async def test_a_repeated_request_gives_the_same_run(api: httpx.AsyncClient, ver
     assert other.status_code == 422
 
 
+async def test_a_job_of_comfy_s_api_v2_has_it_too(api: httpx.AsyncClient) -> None:
+    """What a job's client gave as metadata finds its run, as any other's."""
+    job = uuid4().hex
+    body = {"workflow": {"1": {"class_type": "PreviewAny", "inputs": {"source": "x"}}}, "metadata": {"job": job}}
+    made = await api.post("/api/v2/jobs", json=body)
+    assert made.status_code == 201, made.text
+    assert len(await _found(api, f"job={job}")) == 1
+
+
 async def test_the_sdk_gives_and_reads_it(orchestrator: Orchestrator, version: str) -> None:
     """Fleet.runs.create takes it, and a run tells it."""
     async with Fleet(orchestrator.url, orchestrator.api_key) as fleet:
