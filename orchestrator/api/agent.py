@@ -30,7 +30,7 @@ from drivers.wire import (
 )
 from orchestrator.api.problems import documented, invalid
 from orchestrator.auth import PUBLIC
-from orchestrator.errors import BadRequest, Gone, Unauthorized
+from orchestrator.errors import BadRequest, Gone, Invalid, Unauthorized
 from orchestrator.files import Files
 from orchestrator.live.fleet import Fleet, Link
 from orchestrator.live.parts import Parts
@@ -38,7 +38,7 @@ from orchestrator.runs.nul import text_without_nul, without_nul
 from orchestrator.runs.state import Refusal, Reported, Step
 from orchestrator.store import fleet as fleet_store
 from orchestrator.store import machines
-from orchestrator.store.db import Database, DatabaseUnavailable
+from orchestrator.store.db import Database, DatabaseUnavailable, Unstorable
 from orchestrator.store.ids import digest, token
 from orchestrator.store.ledger import Change
 
@@ -49,7 +49,7 @@ TRY_AGAIN: Final = 1013
 _AGENTS: Final = b'{"events":'  # how an agent's body begins, so that it is decoded once
 _UPDATE: Final = msgspec.json.Decoder(UpdateRun)
 _FRAME: Final = msgspec.json.Decoder(AgentFrame)
-_NO_FRAME: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NO_FRAME: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unstorable)
 
 
 @post(
@@ -169,8 +169,11 @@ async def update_run(request: Request[Any, Any, State], parts: Parts) -> UpdateR
         raise invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(str(error), code="malformed_json") from error
-    lacking = await _lacking_files(parts.db, parts.files, update.events)
-    answers = await parts.ledger.change_all([_change(event, lacking) for event in update.events])
+    try:
+        lacking = await _lacking_files(parts.db, parts.files, update.events)
+        answers = await parts.ledger.change_all([_change(event, lacking) for event in update.events])
+    except Unstorable as error:
+        raise Invalid("an event holds an id or a number that is none") from error
     return UpdateRunReply([_result(event, answer) for event, answer in zip(update.events, answers, strict=True)])
 
 

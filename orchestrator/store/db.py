@@ -45,6 +45,9 @@ class DatabaseUnavailable(Exception):
     """The database could not be reached, or the connection was lost before its answer came."""
 
 
+Unstorable = asyncpg.DataError
+"""A value is not of the kind that its column or parameter takes: an id that is no UUID, a number that is too large."""
+
 # asyncpg raises InternalClientError when a server dies in mid-query; OSError covers TimeoutError and ConnectionError.
 _LOST = (
     asyncpg.PostgresConnectionError,

@@ -398,3 +398,39 @@ def test_an_agent_that_talks_nonsense_harms_nobody(client: httpx.Client, orchest
 
     sent()
     asyncio.run(talk([], greet=True))
+
+
+@pytest.mark.parametrize("change", [{"run_id": ""}, {"attempt_id": "x"}, {"run_id": "\0"}, {"seq": 2**63}])
+def test_a_report_with_an_id_that_is_none_is_refused(client: httpx.Client, change: dict[str, Any]) -> None:
+    """422, so that its agent lays it aside: it would never be taken."""
+    bearer = {"Authorization": f"Bearer {_enrolled(client)}"}
+    answer = client.post("/api/update-run", json={"events": [{**EVENT, **change}]}, headers=bearer)
+    assert answer.status_code in (200, 422), answer.text
+    if answer.status_code == 200:
+        assert answer.json()["results"][0]["verdict"] in ("unknown", "foreign")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["x", b"\xff", '{"type": "beat", "used": 0, "attempts": ["x"]}', '{"type": "beat", "used": "\\ud800"}', "[" * 9000],
+)
+def test_a_line_with_nonsense_ends_by_a_code(
+    client: httpx.Client, orchestrator: Orchestrator, frame: str | bytes
+) -> None:
+    """1002, a breach of the protocol: before the hello and after it."""
+    headers = {"Authorization": f"Bearer {_enrolled(client)}"}
+    address = orchestrator.url.replace("http", "ws", 1) + "/api/v1/agent/link"
+    hello = msgspec.json.encode(Hello(1, "fuzz", 1, Inventory(), [])).decode()
+
+    async def ended(said: list[str | bytes]) -> int | None:
+        async with websockets.connect(address, additional_headers=headers, proxy=None) as socket:
+            with suppress(websockets.ConnectionClosed):
+                for one in said:
+                    await socket.send(one)
+                async with asyncio.timeout(20):
+                    while True:
+                        await socket.recv()
+        return socket.close_code
+
+    assert asyncio.run(ended([frame])) == 1002
+    assert asyncio.run(ended([hello, frame])) == 1002
