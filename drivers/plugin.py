@@ -67,9 +67,9 @@ class PluginMachine:
         found = _object(await self._get("/queue"))
         return Queue(_ids(found.get("queue_running")), _ids(found.get("queue_pending")))
 
-    async def node_classes(self) -> list[str]:
-        """Names of the node classes it can run. Raises Unreachable."""
-        return sorted(_object(await self._get("/object_info")))
+    async def declared(self) -> dict[str, Any]:
+        """What each node class that it can run declares, by name. Raises Unreachable."""
+        return _object(await self._get("/object_info"))
 
     async def models(self) -> list[ModelFile]:
         """Model files by folder; none from a ComfyUI too old to tell. Raises Unreachable."""

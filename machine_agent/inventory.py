@@ -15,11 +15,11 @@ import psutil
 import structlog
 from msgspec import structs
 
+from drivers.object_info import Packed, pack
 from drivers.wire import Gpu, Inventory, ModelFile, NodePack
 from machine_agent import VERSION
 from machine_agent.comfy import Comfy
 from machine_agent.executor import Executor
-from machine_agent.object_info import Packed, pack
 from machine_agent.translate import translatable
 
 _MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx", ".pkl"})

@@ -6,10 +6,12 @@ Both are read from what executors answered, made again only when a machine's ans
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
+from drivers.object_info import pack
 from orchestrator.runs.object_info import Answer, Info, read, union
 from orchestrator.runs.specs import NodeSpec, NodeSpecs, specs_of
 from orchestrator.store import object_infos
@@ -64,6 +66,15 @@ class ObjectInfos:
         else:
             self._specs.move_to_end(name)
         return known
+
+
+async def keep(db: Database, organisation_id: str, declared: dict[str, Any]) -> str:
+    """Keep what a machine without an agent answers; returns its name, as an inventory has it."""
+    packed = await asyncio.to_thread(pack, declared)
+    name = bytes.fromhex(packed.hash)
+    if not await object_infos.has(db, organisation_id, name):
+        await object_infos.save(db, organisation_id, name, base64.b64decode(packed.body))
+    return packed.hash
 
 
 def _union(told: list[object_infos.Told], bodies: dict[bytes, bytes]) -> Info:

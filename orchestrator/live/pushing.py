@@ -25,6 +25,7 @@ from orchestrator.errors import ApiProblem
 from orchestrator.files import Files, clean_content_type, clean_name
 from orchestrator.live.endpoints import token_name
 from orchestrator.live.fleet import Fleet, Link
+from orchestrator.live.infos import keep
 from orchestrator.live.reports import Reports
 from orchestrator.live.secret_values import SecretValues
 from orchestrator.runs.callbacks import Facts, Made, key_of
@@ -152,7 +153,7 @@ class StandIn:
 
     async def _join(self) -> None:
         stats = await self._far.system_stats()
-        classes, models = await self._far.node_classes(), await self._far.models()
+        declared, models = await self._far.declared(), await self._far.models()
         system = stats.get("system")
         version = str(system.get("comfyui_version", "")) if isinstance(system, dict) else ""
         held = await self._still_held(await self._far.queue())
@@ -160,7 +161,12 @@ class StandIn:
         found = await fleet_store.live(self._db, [self._machine.machine_id])
         if self._machine.machine_id not in found:
             raise Unreachable("the machine was deleted")
-        inventory = Inventory(node_classes=classes, models=models, versions={"comfyui": version})
+        inventory = Inventory(
+            node_classes=sorted(declared),
+            models=models,
+            versions={"comfyui": version},
+            object_info=await keep(self._db, self._machine.organisation_id, declared),
+        )
         hello = Hello(PROTOCOL, "", SLOTS, inventory, held)
         self._link = await self._fleet.join(found[self._machine.machine_id], self._machine.organisation_id, hello)
         self._sent = set(self._link.held)

@@ -67,7 +67,7 @@ async def test_it_reads_a_real_executor(
 ) -> None:
     """Health, node classes and models; a prompt's history as facts that make a success; its file by /view."""
     assert "system" in await machine.system_stats()
-    assert {"EmptyImage", "SaveImage"} <= set(await machine.node_classes())
+    assert {"EmptyImage", "SaveImage"} <= set(await machine.declared())
     assert isinstance(await machine.models(), list)
     prompt_id = await prompt(session, executor.url, GRAPH)
     facts = from_history(await until(lambda: machine.history(prompt_id)))

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
+from drivers.object_info import Packed, pack
 from drivers.wire import (
     AgentFrame,
     AskObjectInfo,
@@ -25,7 +26,6 @@ from drivers.wire import (
     Output,
     ServerFrame,
 )
-from machine_agent.object_info import Packed, pack
 
 PATIENCE_S = 60.0
 

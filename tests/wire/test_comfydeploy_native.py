@@ -78,6 +78,13 @@ async def test_an_editors_run_is_for_developers_and_machines_of_the_team(team: T
     assert (await _begun(team, {}, is_native_run=False)).status_code == 422
 
 
+async def test_what_a_pushed_machines_classes_take_is_known(team: Team, deployment: str) -> None:
+    """As of any machine: a ComfyUI client sees its classes, and who has them."""
+    async with httpx.AsyncClient(base_url=team.url, headers=team.headers, timeout=20) as client:
+        info = (await client.get("/comfy/object_info/Play")).json()
+    assert info["Play"]["availability"] == {"machines": ["box"], "of": 1}
+
+
 async def test_a_graph_may_be_sent_for_one_machine(team: Team, deployment: str) -> None:
     """machine_id with a graph pins it there; another team's, or none, is not found."""
     async with httpx.AsyncClient(base_url=f"{team.url}/api", headers=team.headers, timeout=20) as client:

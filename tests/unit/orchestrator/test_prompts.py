@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from machine_agent.object_info import pack
+from drivers.object_info import pack
 from orchestrator.runs import object_info, prompts
 from orchestrator.runs.object_info import Answer, union, unpacked
 from orchestrator.runs.prompts import Told

@@ -1,4 +1,4 @@
-"""What an executor answers to /object_info, packed for the orchestrator, which asks for it once per hash.
+"""What an executor answers to /object_info, packed: an agent hands it over once per hash, and it is kept so.
 
 Pure. Lists of files that somebody uploaded are emptied: they change with every run and say nothing about the machine.
 """
