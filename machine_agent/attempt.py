@@ -107,6 +107,7 @@ class Attempt:
         """The whole attempt. Every end but being cancelled or abandoned is reported."""
         log = _log.bind(run=self.job.run_id, attempt=self.job.attempt_id, slot=self._executor.index)
         try:
+            self._tools.secrets.hide_keys(self.job.extra)
             await self._claim()
             log.info("attempt_claimed", number=self.job.number)
             outputs = self._tools.secrets.hide_outputs(await self._perform())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from msgspec import structs
@@ -18,7 +18,9 @@ from drivers.wire import Failure, Output
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 8
+SHORTEST_KEY: Final = 16
 MOST_HIDDEN: Final = 2_000
+_KEY: Final = re.compile(r"key|token|secret|password", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -36,7 +38,19 @@ class Secrets:
         if allowed == self.environment:
             return False
         self.environment = allowed
-        for value in allowed.values():
+        self._add(allowed.values())
+        return True
+
+    def hide_keys(self, extra: Mapping[str, Any]) -> None:
+        """Hide from now on the keys of other services that came with a prompt: texts under names that say so."""
+        self._add(
+            value
+            for name, value in extra.items()
+            if isinstance(value, str) and len(value) >= SHORTEST_KEY and _KEY.search(name)
+        )
+
+    def _add(self, values: Iterable[str]) -> None:
+        for value in values:
             for part in _parts(value):
                 self._hidden[part] = None
                 self._hidden.move_to_end(part)
@@ -44,7 +58,6 @@ class Secrets:
             self._hidden.popitem(last=False)
         longest_first = sorted(self._hidden, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        return True
 
     def hide(self, text: str) -> str:
         """The text without any value."""

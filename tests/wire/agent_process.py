@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -80,9 +81,7 @@ async def until(condition: Callable[[], object], timeout: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-def job(
-    attempt: str, workflow: dict, files: list[JobFile] | None = None, timeout_s: int = 60, *, live_outputs: bool = False
-) -> Job:
+def job(attempt: str, workflow: dict, files: list[JobFile] | None = None, timeout_s: int = 60, **more: Any) -> Job:
     return Job(
         run_id=RunId(f"run-{attempt}"),
         attempt_id=AttemptId(attempt),
@@ -91,7 +90,7 @@ def job(
         workflow=workflow,
         timeout_s=timeout_s,
         files=files or [],
-        live_outputs=live_outputs,
+        **more,
     )
 
 

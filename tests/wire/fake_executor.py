@@ -1,7 +1,8 @@
 """A tiny executor in its own process that speaks as much of ComfyUI's API as the agent uses, for tests of the agent.
 
 Nodes: LoadFile (file) and SaveFile (copy of a LoadFile's file), Wait (until the file `go` exists beside the
-output folder), Raise (type, message), Say (text), Steps (progress, previews), Text (ui value). It computes no images.
+output folder), Raise (type, message), Say (text), Steps (progress, previews), Text (ui value), Extra (the prompt's
+extra_data as a ui value). It computes no images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-CLASSES = ["LoadFile", "Raise", "SaveFile", "Say", "Steps", "Text", "Wait"]
+CLASSES = ["Extra", "LoadFile", "Raise", "SaveFile", "Say", "Steps", "Text", "Wait"]
 
 
 class Executor:
@@ -24,6 +25,7 @@ class Executor:
         self.history: dict[str, dict] = {}
         self.pending: list[tuple[str, dict, dict]] = []
         self.running: str | None = None
+        self.extra: dict = {}
         self.interrupted = asyncio.Event()
         self.wake = asyncio.Event()
         self.sockets: dict[str, web.WebSocketResponse] = {}
@@ -98,7 +100,7 @@ class Executor:
             await self.wake.wait()
             self.wake.clear()
             while self.pending:
-                self.running, prompt, _ = self.pending.pop(0)
+                self.running, prompt, self.extra = self.pending.pop(0)
                 self.interrupted.clear()
                 entry = await self.execute(self.running, prompt)
                 self.history[self.running] = entry
@@ -136,8 +138,8 @@ class Executor:
                 }
             case "Say":
                 print(inputs["text"], end="", flush=True)
-            case "Text":
-                outputs[node_id] = {"text": [inputs["text"]]}
+            case "Extra" | "Text" as kind:
+                outputs[node_id] = {"extra": [self.extra]} if kind == "Extra" else {"text": [inputs["text"]]}
             case "SaveFile":
                 outputs[node_id] = self.save(prompt, inputs)
             case "Steps":

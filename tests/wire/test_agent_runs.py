@@ -105,6 +105,18 @@ async def test_what_nodes_make_is_told_as_they_end_where_it_is_asked_for(
     assert [grant.early for grant in orchestrator.grants] == [True]
 
 
+async def test_keys_of_other_services_go_to_the_prompt_and_into_nothing_that_is_told(
+    orchestrator: FakeOrchestrator, agent: AgentProcess
+) -> None:
+    """A node that gives them away as an output gives away no more than their names."""
+    extra = {"api_key_comfy_org": "comfyui-0123456789abcdef", "note": "a note for the nodes"}
+    await orchestrator.assign(job("a1", {"1": {"class_type": "Extra", "inputs": {}}}, extra=extra))
+    (output,) = (await orchestrator.ended("a1")).outputs
+    assert output.data[0] | {"api_key_comfy_org": "***"} == output.data[0]
+    assert output.data[0]["note"] == extra["note"]
+    assert extra["api_key_comfy_org"] not in agent.log
+
+
 async def test_what_the_executor_writes_comes_over_the_line(
     orchestrator: FakeOrchestrator, agent: AgentProcess
 ) -> None:

@@ -77,3 +77,12 @@ def test_failures_outputs_and_log_lines_are_cleaned() -> None:
     (output,) = secrets.hide_outputs([Output("1", "text", data={"text": ["hf_12345678", 1, None]})])
     assert output.data == {"text": [HIDDEN, 1, None]}
     assert secrets(None, "info", {"event": "x", "why": "hf_12345678"}) == {"event": "x", "why": HIDDEN}
+
+
+def test_keys_that_came_with_a_prompt_are_hidden() -> None:
+    """Under names that say so, and long enough to be keys; other texts of a prompt are nobody's secret."""
+    secrets = Secrets()
+    secrets.hide_keys({"api_key_comfy_org": "comfyui-0123456789abcdef", "token": "short", "note": "n" * 30, "key": 5})
+    assert secrets.hide("sent comfyui-0123456789abcdef, short") == "sent ***, short"
+    assert secrets.hide("n" * 30) == "n" * 30
+    assert secrets.environment == {}
