@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from orchestrator.config import Config
+from orchestrator.credentials import derive
 from orchestrator.errors import Unauthorized, Unavailable
 from orchestrator.live.openid import Description, Provider
+from orchestrator.live.sign_on import _Flows
 
 pytestmark = pytest.mark.anyio
 
@@ -122,3 +124,29 @@ async def test_any_other_token_is_not(token: str) -> None:
         await _provider()._verified(DESCRIBED, token, "n")
     assert refused.value.code == "sign_on_failed"
     assert not token or token not in refused.value.detail
+
+
+def test_a_login_on_its_way_is_this_browsers_and_lives_for_minutes() -> None:
+    """Its cookie opens under either master key, with its state only, and not once its time is over."""
+    older, newer = _Flows(b"older"), _Flows(b"newer, older")
+    cookie, begun = older.begin("/runs")
+    assert newer.resume(cookie, begun.state) == begun
+    assert begun.target == "/runs"
+    assert len({begun.state, begun.nonce, begun.verifier}) == 3
+    assert 43 <= len(begun.verifier) <= 128, "as RFC 7636 has it"
+    late = {"aud": "sign-on", "state": begun.state, "to": "/", "exp": int(time.time()) - 1}
+    forged = [
+        (cookie, "another state"),
+        (cookie, ""),
+        (cookie + "x", begun.state),
+        (jwt.encode(late, derive(b"older", "sign-on flows"), "HS256"), begun.state),
+        (jwt.encode({**late, "exp": 2**33}, derive(b"older", "tokens"), "HS256"), begun.state),
+        (jwt.encode({**late, "exp": 2**33, "aud": "session"}, derive(b"older", "sign-on flows"), "HS256"), begun.state),
+        (jwt.encode({**late, "exp": 2**33}, None, "none"), begun.state),
+        ("", begun.state),
+    ]
+    for held, state in forged:
+        with pytest.raises(Unauthorized):
+            older.resume(held, state)
+    with pytest.raises(Unauthorized):
+        _Flows(b"newer").resume(cookie, begun.state)
