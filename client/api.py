@@ -270,10 +270,16 @@ class Runs(Resource):
         return await self._http.call("POST", "api/v1/runs", wire.RunAccepted, body=body)
 
     async def list(
-        self, *, status: str | None = None, cursor: str | None = None, limit: int = 100
+        self,
+        *,
+        status: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> wire.Page[wire.Run]:
-        """One page of runs, newest first."""
-        query = {"status": status, "cursor": cursor, "limit": limit}
+        """One page of runs, newest first; those that have all of the metadata."""
+        described = [f"{name}={value}" for name, value in (metadata or {}).items()]
+        query = {"status": status, "metadata": described, "cursor": cursor, "limit": limit}
         return await self._http.call("GET", "api/v1/runs", wire.Page[wire.Run], query=query)
 
     async def get(self, run_id: str) -> wire.Run:

@@ -50,7 +50,7 @@ class Http:
         """Sends one request and decodes the answer. `files` opens a multipart body afresh for each try."""
         content = None if body is None else msgspec.json.encode(body)
         headers = dict(self._headers) | ({"Content-Type": "application/json"} if content is not None else {})
-        params = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        params = _parameters(query or {})
 
         async def once() -> httpx.Response:
             return await self._client.request(
@@ -109,3 +109,9 @@ def _pause(attempt: int, retry_after: str | None = None) -> float:
     if retry_after and retry_after.isdigit():
         return min(float(retry_after), 10.0)
     return random.uniform(0.05, 0.1) * float(2**attempt)  # noqa: S311  jitter, not a secret
+
+
+def _parameters(query: Mapping[str, object]) -> list[tuple[str, str | int | float | bool | None]]:
+    """What stands in an address: nothing for None, once for each item of a list."""
+    several = {name: value if isinstance(value, list) else [value] for name, value in query.items()}
+    return [(name, str(one)) for name, values in several.items() for one in values if one is not None]

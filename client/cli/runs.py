@@ -26,6 +26,7 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
     output_dir: Annotated[Path | None, typer.Option(help="Save the outputs here (waits).")] = None,
     webhook: Annotated[str | None, typer.Option(help="URL to tell about the run.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option("--metadata", "-m", help="key=value, to find it by.")] = None,
     json: Json = False,
 ) -> None:
     """Start a run. With --wait the exit code is 0 only if it succeeds."""
@@ -35,7 +36,10 @@ def run(
         async with connect(context) as fleet:
             found = await deployment_of(fleet, deployment, environment)
             accepted = await fleet.runs.create(
-                deployment_id=found.id, inputs=await uploaded(fleet, values), webhook_url=webhook
+                deployment_id=found.id,
+                inputs=await uploaded(fleet, values),
+                webhook_url=webhook,
+                metadata=inputs.labels(metadata or []),
             )
             if not (wait or output_dir):
                 return accepted, None, []
@@ -95,14 +99,16 @@ def list_runs(
     context: typer.Context,
     status: Annotated[str | None, typer.Option(help="Only runs that stand so.")] = None,
     limit: Annotated[int, typer.Option(help="How many of the newest.")] = 20,
+    metadata: Annotated[list[str] | None, typer.Option("--metadata", "-m", help="Only with this key=value.")] = None,
     json: Json = False,
 ) -> None:
     """List the newest runs."""
+    wanted = inputs.labels(metadata or [])
 
     async def work() -> list[wire.Run]:
         found: list[wire.Run] = []
         async with connect(context) as fleet:
-            async for one in every(fleet.runs.list, status=status, limit=min(limit, 100)):
+            async for one in every(fleet.runs.list, status=status, metadata=wanted, limit=min(limit, 100)):
                 found.append(one)
                 if len(found) == limit:
                     break

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -95,9 +99,29 @@ async def test_a_job_of_comfy_s_api_v2_has_it_too(api: httpx.AsyncClient) -> Non
 async def test_the_sdk_gives_and_reads_it(orchestrator: Orchestrator, version: str) -> None:
     """Fleet.runs.create takes it, and a run tells it."""
     async with Fleet(orchestrator.url, orchestrator.api_key) as fleet:
-        accepted = await fleet.runs.create(version_id=version, metadata={"by": "sdk"}, tags=["mine"])
+        metadata = {"by": "sdk", "job": uuid4().hex}
+        accepted = await fleet.runs.create(version_id=version, metadata=metadata, tags=["mine"])
         run = await fleet.runs.get(accepted.id)
-    assert (run.metadata, run.tags) == ({"by": "sdk"}, ["mine"])
+        assert (run.metadata, run.tags) == (metadata, ["mine"])
+        assert [one.id for one in (await fleet.runs.list(metadata=metadata)).items] == [run.id]
+        assert (await fleet.runs.list(metadata={**metadata, "by": "hand"})).items == []
+
+
+async def test_the_command_line_finds_by_it(api: httpx.AsyncClient, version: str, orchestrator: Orchestrator) -> None:
+    """`run -m` gives it, `runs ls -m` finds by it."""
+    deployment = (await api.post("/api/v1/deployments", json={"version_id": version})).json()["id"]
+    job = f"job={uuid4().hex}"
+
+    async def comfyfleet(*words: str) -> str:
+        command = [sys.executable, "-m", "client", "--url", orchestrator.url, "--api-key", orchestrator.api_key]
+        process = await asyncio.create_subprocess_exec(*command, *words, stdout=subprocess.PIPE)
+        told, _ = await process.communicate()
+        assert process.returncode == 0, told
+        return told.decode()
+
+    run = (await comfyfleet("run", deployment, "-m", job)).strip()
+    assert [one["id"] for one in json.loads(await comfyfleet("runs", "ls", "-m", job, "--json"))] == [run]
+    assert json.loads(await comfyfleet("runs", "ls", "-m", job, "-m", "a=b", "--json")) == []
 
 
 @pytest.mark.parametrize(
