@@ -80,7 +80,8 @@ class Early:
         except (AttemptFailed, Abandoned, aiohttp.ClientError, OSError) as error:
             _log.info("not_uploaded_early", attempt=self._job.attempt_id, node=node_id, reason=str(error))
             return
-        self._tell(NodeDone(self._job.run_id, self._job.attempt_id, node_id, outputs))
+        if outputs:
+            self._tell(NodeDone(self._job.run_id, self._job.attempt_id, node_id, outputs))
 
     async def _one(self, thing: Made) -> Output:
         if thing.item is None:
