@@ -38,7 +38,9 @@ class Challenge(CodeChallenge):
 
 
 class Grant(_app.AuthorizationCodeGrant):
-    """The provider's own, which keeps the challenge of a code."""
+    """The provider's own, which keeps the challenge of a code and takes clients without a secret."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]  # noqa: RUF012
 
     def save_authorization_code(self, code, request):
         CHALLENGES[code] = request.payload.data["code_challenge"]

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from html import unescape
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -19,43 +14,16 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.wire.conftest import ROOT, START_S, Orchestrator, start_orchestrator
+from tests.wire.conftest import Orchestrator, start_orchestrator
+from tests.wire.sign_on import DOMAIN, is_at_provider, provider_process
 
 pytestmark = pytest.mark.anyio
-DOMAIN = "example.org"
-
-
-@contextmanager
-def _provider_process(folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (folder / "provider.log").open("ab") as log:
-        command = [sys.executable, "tests/wire/oidc_provider.py", str(port)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + START_S
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((folder / "provider.log").read_text())
-            time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/jwks").is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a provider, which is its issuer."""
-    with _provider_process(tmp_path_factory.mktemp("provider")) as url:
+    with provider_process(tmp_path_factory.mktemp("provider")) as url:
         yield url
 
 
@@ -94,12 +62,6 @@ async def database(orchestrator: Orchestrator) -> AsyncIterator[asyncpg.Connecti
     connection = await asyncpg.connect(orchestrator.database_url)
     yield connection
     await connection.close()
-
-
-async def _is_at_provider(provider: str, subject: str, **claims: Any) -> None:
-    known = {"email": f"{subject}@{DOMAIN}", "email_verified": True, "name": subject.title(), **claims}
-    async with httpx.AsyncClient() as client:
-        assert (await client.put(f"{provider}/users/{subject}", json=known)).is_success
 
 
 async def _depart(browser: httpx.AsyncClient, target: str = "/") -> str:
@@ -142,7 +104,7 @@ async def _me(browser: httpx.AsyncClient) -> dict[str, Any]:
 
 async def test_a_person_of_the_domain_joins_and_comes_back_as_the_same_user(browser, provider, api, orchestrator):
     """The way there has PKCE, state and nonce; the first login makes a user, later ones find it by its subject."""
-    await _is_at_provider(provider, "anna")
+    await is_at_provider(provider, "anna")
     there = await _depart(browser, "/machines?x=1")
     asked = parse_qs(urlsplit(there).query)
     assert there.startswith(f"{provider}/oauth2/authorize?")
@@ -154,7 +116,7 @@ async def test_a_person_of_the_domain_joins_and_comes_back_as_the_same_user(brow
     assert (first["email"], first["role"], first["organisation"]) == ("anna@example.org", "developer", "default")
     assert (await browser.get("/machines")).status_code == 200
     # the address at the provider changes, the subject does not
-    await _is_at_provider(provider, "anna", email="anna.new@example.org")
+    await is_at_provider(provider, "anna", email="anna.new@example.org")
     async with httpx.AsyncClient(base_url=orchestrator.url) as other:
         assert (await _sign_on(other, "anna")).status_code == 303
         assert (await _me(other))["user_id"] == first["user_id"]
@@ -165,7 +127,7 @@ async def test_a_person_of_the_domain_joins_and_comes_back_as_the_same_user(brow
 
 async def test_the_login_is_a_login_like_any_other(browser, provider, orchestrator):
     """Its cookie is renewed by its refresh token once, and logging out ends it."""
-    await _is_at_provider(provider, "berta")
+    await is_at_provider(provider, "berta")
     assert (await _sign_on(browser, "berta")).status_code == 303
     held = dict(browser.cookies)
     assert {"cf_session", "cf_refresh"} == set(held)
@@ -183,21 +145,21 @@ async def test_somebody_who_is_a_member_is_linked_and_stays_what_they_are(browse
     invited = await api.post("/api/v1/invitations", json={"email": "carla@example.org", "role": "admin"})
     body = {"token": invited.json()["token"], "password": "carla's password"}
     assert (await browser.post("/api/v1/auth/accept-invitation", json=body)).status_code == 200
-    await _is_at_provider(provider, "carla", email="CARLA@example.org")
+    await is_at_provider(provider, "carla", email="CARLA@example.org")
     assert (await _sign_on(browser, "carla")).status_code == 303
     assert (await _me(browser))["role"] == "admin"
     by_password = {"email": "carla@example.org", "password": "carla's password"}
     assert (await browser.post("/api/v1/auth/login", json=by_password)).status_code == 200
     assert await database.fetchval("select count(*) from users where email like 'carla%'") == 1
     # another subject with her address is somebody else
-    await _is_at_provider(provider, "thief", email="carla@example.org")
+    await is_at_provider(provider, "thief", email="carla@example.org")
     _refused(await _sign_on(browser, "thief"), 403, "another account of the provider")
 
 
 async def test_an_invitation_is_accepted_by_logging_in(browser, provider, api):
     """With the role that it names, not with the one of the domain."""
     made = (await api.post("/api/v1/invitations", json={"email": "dora@example.org", "role": "viewer"})).json()
-    await _is_at_provider(provider, "dora")
+    await is_at_provider(provider, "dora")
     assert (await _sign_on(browser, "dora")).status_code == 303
     assert (await _me(browser))["role"] == "viewer"
     known = (await api.get("/api/v1/invitations")).json()["items"]
@@ -214,7 +176,7 @@ async def test_a_removed_member_who_is_invited_again_has_no_old_password(browser
     bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
     user = (await browser.get("/api/v1/auth/me", headers=bearer)).json()["user_id"]
     assert (await api.delete(f"/api/v1/members/{user}")).status_code == 204
-    await _is_at_provider(provider, "emil")
+    await is_at_provider(provider, "emil")
     assert (await _sign_on(browser, "emil")).status_code == 303
     assert (await _me(browser))["user_id"] == user
     by_password = {"email": "emil@example.org", "password": "emil's password"}
@@ -223,7 +185,7 @@ async def test_a_removed_member_who_is_invited_again_has_no_old_password(browser
 
 async def test_a_state_that_is_not_this_browsers_is_refused(browser, provider, orchestrator):
     """Another state, another browser's answer, none at all, and a cookie that was changed."""
-    await _is_at_provider(provider, "franz")
+    await is_at_provider(provider, "franz")
     back = await _consent(await _depart(browser), "franz")
     _refused(await browser.get(_changed(back, state="x" * 32)), 401, "by somebody else")
     async with httpx.AsyncClient(base_url=orchestrator.url) as other:
@@ -240,7 +202,7 @@ async def test_a_state_that_is_not_this_browsers_is_refused(browser, provider, o
 
 async def test_a_code_works_once(browser, provider, orchestrator):
     """Sent again with the same cookie, it opens no second login; a code that nobody gave opens none."""
-    await _is_at_provider(provider, "gerda")
+    await is_at_provider(provider, "gerda")
     back = await _consent(await _depart(browser), "gerda")
     held = {"Cookie": f"cf_sign_on={browser.cookies['cf_sign_on']}"}
     assert (await browser.get(back)).status_code == 303
@@ -254,7 +216,7 @@ async def test_a_code_works_once(browser, provider, orchestrator):
 
 async def test_a_code_is_worth_nothing_without_its_verifier(browser, provider, orchestrator):
     """Whoever catches a code cannot bring it into a login of their own: the provider asks for the verifier."""
-    await _is_at_provider(provider, "hanna")
+    await is_at_provider(provider, "hanna")
     caught = parse_qs(urlsplit(await _consent(await _depart(browser), "hanna")).query)["code"][0]
     async with httpx.AsyncClient(base_url=orchestrator.url) as thief:
         own = parse_qs(urlsplit(await _depart(thief)).query)["state"][0]
@@ -277,13 +239,13 @@ async def test_a_code_is_worth_nothing_without_its_verifier(browser, provider, o
 )
 async def test_a_token_that_is_not_for_this_login_is_refused(browser, provider, claims, words):
     """Its nonce, audience, party, issuer and times are looked at, though its signature is right."""
-    await _is_at_provider(provider, "ida", **claims)
+    await is_at_provider(provider, "ida", **claims)
     _refused(await _sign_on(browser, "ida"), 401, words)
 
 
 async def test_keys_may_change_but_not_be_anybodys(browser, provider):
     """A token under a new key that the provider shows is accepted at once; one under a key it does not show is not."""
-    await _is_at_provider(provider, "jan")
+    await is_at_provider(provider, "jan")
     assert (await _sign_on(browser, "jan")).status_code == 303
     async with httpx.AsyncClient(base_url=provider) as client:
         await client.post("/test/keys", json={"publish": False})
@@ -305,14 +267,14 @@ async def test_keys_may_change_but_not_be_anybodys(browser, provider):
 )
 async def test_only_verified_addresses_of_the_domain_come_in(browser, provider, database, claims, words):
     """The reason is told, and no user is left behind."""
-    await _is_at_provider(provider, "karl", **claims)
+    await is_at_provider(provider, "karl", **claims)
     _refused(await _sign_on(browser, "karl"), 403, words)
     assert await database.fetchval("select count(*) from users where email like 'karl%'") == 0
 
 
 async def test_a_disabled_user_stays_outside(browser, provider, database):
     """Though the provider vouches for them."""
-    await _is_at_provider(provider, "lena")
+    await is_at_provider(provider, "lena")
     assert (await _sign_on(browser, "lena")).status_code == 303
     await database.execute("update users set disabled_at = now() where email = 'lena@example.org'")
     _refused(await _sign_on(browser, "lena"), 403, "disabled")
@@ -320,7 +282,7 @@ async def test_a_disabled_user_stays_outside(browser, provider, database):
 
 async def test_an_address_that_is_told_on_asking_only_is_asked_for(browser, provider):
     """As OpenID Connect has it for this flow: claims may stand in the userinfo alone."""
-    await _is_at_provider(provider, "maria", only_on_asking=True)
+    await is_at_provider(provider, "maria", only_on_asking=True)
     assert (await _sign_on(browser, "maria")).status_code == 303
     assert (await _me(browser))["email"] == "maria@example.org"
 
@@ -338,14 +300,14 @@ async def test_whoever_declines_is_told_so(browser):
 
 async def test_the_way_back_leads_to_a_page_of_ours_only(browser, provider):
     """Another site as the next page is the overview instead."""
-    await _is_at_provider(provider, "nina")
+    await is_at_provider(provider, "nina")
     answer = await _sign_on(browser, "nina", "//evil.example.org/")
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 async def test_two_first_logins_at_once_make_one_user(provider, orchestrator, database):
     """Both come in, as the same user."""
-    await _is_at_provider(provider, "otto")
+    await is_at_provider(provider, "otto")
     async with (
         httpx.AsyncClient(base_url=orchestrator.url, timeout=20) as one,
         httpx.AsyncClient(base_url=orchestrator.url, timeout=20) as two,
