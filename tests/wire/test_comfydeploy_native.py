@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -52,6 +53,19 @@ async def test_what_the_editor_queues_is_a_run(team: Team, deployment: str, doub
     assert queued.json()["prompt_id"] == order["prompt_id"]
     run = await team.until(order["run_id"], lambda run: "ended_at" in run, PATIENCE_S)
     assert (run["status"], run["attempts"], len(run["outputs"])) == ("success", 1, 2)
+
+
+async def test_what_the_editor_queued_is_cancelled_there(team: Team, deployment: str, double: Double) -> None:
+    """As a run that was pushed: the prompt is interrupted, and the machine takes the next."""
+    order = (await _begun(team, {"hold": True})).json()
+    async with httpx.AsyncClient(base_url=double.url, timeout=20) as machine:
+        await machine.post("/comfyui-deploy/run", json=order)
+        await team.until_status(order["run_id"], "started", "running", timeout=PATIENCE_S)
+        await team.call("POST", f"/runs/{order['run_id']}/cancel", 200)
+        async with asyncio.timeout(PATIENCE_S):
+            while order["prompt_id"] in (await machine.get("/queue")).text:
+                await asyncio.sleep(0.05)
+    assert (await team.look(order["run_id"]))["status"] == "cancelled"
 
 
 async def test_one_that_the_editor_never_queues_ends(team: Team, deployment: str) -> None:
