@@ -26,8 +26,9 @@ async def page(
     rows = await db.fetch(
         f"""
         select {_COLUMNS} from machine_versions
-        where organisation_id = $1 and machine_id = $2 and ($3::uuid is null or id < $3)
-        order by id desc limit $4
+        where organisation_id = $1 and machine_id = $2 and ($3::uuid is null or number < (
+          select number from machine_versions where id = $3 and machine_id = $2))
+        order by number desc limit $4
         """,  # noqa: S608  a constant
         organisation_id,
         machine_id,
