@@ -27,7 +27,7 @@ from tests.system import coloured
 from tests.wire.conftest import Orchestrator
 from tests.wire.permissions import entries
 
-EXAMPLES = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 JSON = {"Content-Type": "application/json"}
 FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
@@ -236,12 +236,12 @@ IDS = [
 
 
 def test_ids_that_are_none_name_nothing(client: httpx.Client) -> None:
-    """Every route with a parameter, asked for each of these: no fault; of what is ours, nothing is found."""
+    """Every route with a parameter, asked for a third of these in turn: no fault; of what is ours, nothing is found."""
     wrong = []
     asked = [entry for entry in entries() if "{" in entry.path and not entry.path.startswith("/comfy/api/")]
     targets = [entry for entry in asked if entry.method in ("GET", "HEAD", "DELETE")]
-    for entry in targets:
-        for value in IDS:
+    for number, entry in enumerate(targets):
+        for value in IDS[number % 3 :: 3]:
             path = re.sub(r"\{\w+(:\w+)?\}", lambda _match, value=value: value, entry.path)
             with client.stream(entry.method, path, follow_redirects=False) as answer:
                 found = answer.is_success and entry.path.startswith("/api/v1/")
