@@ -89,7 +89,9 @@ async def test_an_editors_run_is_for_developers_and_machines_of_the_team(team: T
     async with client_with(quick, key) as player:
         body = {"is_native_run": True, "machine_id": mine, "workflow_api_json": GRAPH}
         assert (await player.post("/api/run", json=body)).status_code == 403
-    assert (await _begun(team, {}, is_native_run=False)).status_code == 422
+        assert (await player.post("/api/run", json={"workflow_api_json": GRAPH})).status_code == 403
+    nothing = await _begun(team, {}, is_native_run=False, workflow_api_json=None)
+    assert (nothing.status_code, nothing.json()["detail"][0]["loc"]) == (422, ["body", "deployment_id"])
 
 
 async def test_what_a_pushed_machines_classes_take_is_known(team: Team, deployment: str) -> None:
@@ -107,5 +109,7 @@ async def test_a_graph_may_be_sent_for_one_machine(team: Team, deployment: str) 
         queued = await client.post("/run/workflow/queue", json=body)
         run = await team.until(queued.json()["run_id"], lambda run: "machine_id" in run, PATIENCE_S)
         assert run["machine_id"] == body["machine_id"]
+        queued = await client.post("/run", json={"workflow_api_json": GRAPH, "inputs": script})
+        assert (await client.post(f"/run/{queued.json()['run_id']}/cancel")).status_code == 200
         nowhere = await client.post("/run/workflow/queue", json={**body, "machine_id": run["id"]})
         assert nowhere.status_code == 404

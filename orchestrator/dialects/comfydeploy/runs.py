@@ -23,7 +23,7 @@ from orchestrator.dialects.comfydeploy import words
 from orchestrator.dialects.comfydeploy.native import begin_native
 from orchestrator.dialects.comfydeploy.problems import RunFailed
 from orchestrator.dialects.comfydeploy.webhooks import shown_outputs
-from orchestrator.errors import FieldError, Invalid, NotFound, Unavailable
+from orchestrator.errors import FieldError, Forbidden, Invalid, NotFound, Unavailable
 from orchestrator.files import Files
 from orchestrator.live.again import start_batch
 from orchestrator.live.following import ended, follow
@@ -134,10 +134,15 @@ async def _machine(db: Database, principal: Principal, machine_id: str) -> wire.
 
 @post("/run", status_code=200, guards=STARTS)
 async def start_run(request: Asking, data: words.StartRun, parts: Parts) -> words.RunId | words.Batched | words.Native:
-    """The first generation's way to run a deployment; and how the plugin begins what its own editor queues."""
+    """The first generation's way to run a deployment, or a graph; and how the plugin begins what its editor queues."""
     if data.is_native_run:
         return await begin_native(request, parts, data, await _machine(parts.db, request.user, data.machine_id or ""))
-    wanted = data.of_deployment()
+    wanted, graph = data.of_deployment(), data.of_graph()
+    if wanted is None and graph is not None:
+        if not request.user.may("developer"):
+            raise Forbidden("a graph of one's own needs the role developer")
+        request.user.check_run(None)
+        return words.RunId(await begin_graph(request, parts, graph))
     if wanted is None:
         raise Invalid("deployment_id is missing", errors=[FieldError("deployment_id", "is missing", "missing_field")])
     return await _queued(request, parts, wanted)

@@ -31,7 +31,7 @@ class RunDeployment(Struct, kw_only=True):
 
 
 class StartRun(Struct, kw_only=True):
-    """Body of POST /api/run: a deployment, or (is_native_run) a graph that the editor's own machine executes."""
+    """Body of POST /api/run: a deployment, a graph or a version; is_native_run: the editor's own machine executes it."""
 
     deployment_id: str | None = None
     inputs: Inputs | None = None
@@ -43,6 +43,8 @@ class StartRun(Struct, kw_only=True):
     machine_id: str | None = None
     workflow_api_json: dict[str, Any] | None = None
     workflow_api: dict[str, Any] | None = None
+    workflow_version_id: str | None = None
+    workflow_id: str | None = None
     workflow: Any = None
     gpu_event_id: Any = None
 
@@ -51,6 +53,12 @@ class StartRun(Struct, kw_only=True):
         if self.deployment_id is None:
             return None
         return RunDeployment(**{name: getattr(self, name) for name in RunDeployment.__struct_fields__})
+
+    def of_graph(self) -> RunWorkflow | None:
+        """The same as the body of those that run a graph or a version; None: there is neither."""
+        if self.workflow_api_json is None and self.workflow_api is None and self.workflow_version_id is None:
+            return None
+        return RunWorkflow(**{name: getattr(self, name) for name in RunWorkflow.__struct_fields__})
 
 
 class Native(Struct):
