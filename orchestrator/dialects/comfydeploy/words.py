@@ -31,7 +31,7 @@ class RunDeployment(Struct, kw_only=True):
 
 
 class StartRun(Struct, kw_only=True):
-    """Body of POST /api/run: a deployment, a graph or a version; is_native_run: the editor's own machine executes it."""
+    """Body of POST /api/run: a deployment, a graph, a version; is_native_run: the editor's own machine executes it."""
 
     deployment_id: str | None = None
     inputs: Inputs | None = None
