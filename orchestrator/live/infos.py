@@ -59,7 +59,9 @@ class ObjectInfos:
         known = self._specs.get(name)
         if known is None:
             body = (await object_infos.bodies(db, organisation_id, [name])).get(name)
-            known = {} if body is None else await asyncio.to_thread(_specs, body)
+            if body is None:  # forgotten at this very moment
+                return {}
+            known = await asyncio.to_thread(_specs, body)
             self._specs[name] = known
             while len(self._specs) > MOST:
                 self._specs.popitem(last=False)
