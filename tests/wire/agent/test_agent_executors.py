@@ -13,7 +13,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -27,7 +27,7 @@ from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "deploy" / "demo"
 REAL = os.environ.get("COMFYUI_DIR")
 MAIN = f"""
@@ -36,14 +36,6 @@ pathlib.Path("argv.json").write_text(json.dumps(sys.argv[1:]))
 os.environ["PYTHONPATH"] = {str(ROOT)!r}
 os.execv({sys.executable!r}, [{sys.executable!r}, "-m", "comfy_core", *sys.argv[1:]])
 """
-
-
-@pytest.fixture
-async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
-    fake = FakeOrchestrator()
-    await fake.start()
-    yield fake
-    await fake.stop()
 
 
 @pytest.fixture

@@ -16,16 +16,8 @@ from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
 
 pytestmark = pytest.mark.anyio
-DEMO = Path(__file__).resolve().parents[2] / "deploy" / "demo"
-PACKS = Path(__file__).resolve().parents[1] / "packs"
-
-
-@pytest.fixture
-async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
-    fake = FakeOrchestrator()
-    await fake.start()
-    yield fake
-    await fake.stop()
+DEMO = Path(__file__).resolve().parents[3] / "deploy" / "demo"
+PACKS = Path(__file__).resolve().parents[2] / "packs"
 
 
 @pytest.fixture

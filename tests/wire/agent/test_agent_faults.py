@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,6 @@ from tests.wire.fake_orchestrator import ENROL_TOKEN, FakeOrchestrator, beats
 
 pytestmark = pytest.mark.anyio
 PHOTO = b"a photo" * 1000
-
-
-@pytest.fixture
-async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
-    fake = FakeOrchestrator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-@pytest.fixture
-async def agent(orchestrator: FakeOrchestrator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    process = AgentProcess(tmp_path / "data", orchestrator)
-    await process.start()
-    yield process
-    await process.kill()
 
 
 async def running(orchestrator: FakeOrchestrator, attempt: str = "a1") -> None:

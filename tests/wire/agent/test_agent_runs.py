@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import stat
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -28,22 +26,6 @@ from tests.wire.fake_orchestrator import CREDENTIAL, FakeOrchestrator, beats
 
 pytestmark = pytest.mark.anyio
 PHOTO = b"a photo" * 1000
-
-
-@pytest.fixture
-async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
-    fake = FakeOrchestrator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-@pytest.fixture
-async def agent(orchestrator: FakeOrchestrator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    process = AgentProcess(tmp_path / "data", orchestrator)
-    await process.start()
-    yield process
-    await process.kill()
 
 
 async def test_happy_path(orchestrator: FakeOrchestrator, agent: AgentProcess) -> None:

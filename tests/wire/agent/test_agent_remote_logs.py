@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 
@@ -18,17 +17,9 @@ from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
 
 pytestmark = pytest.mark.anyio
-PACK = Path(__file__).resolve().parents[1] / "fixtures" / "secretive"
+PACK = Path(__file__).resolve().parents[2] / "fixtures" / "secretive"
 _turns = count()
-UNKNOWING = Path(__file__).parent / "fake_executor.py"
-
-
-@pytest.fixture
-async def orchestrator() -> AsyncIterator[FakeOrchestrator]:
-    fake = FakeOrchestrator()
-    await fake.start()
-    yield fake
-    await fake.stop()
+UNKNOWING = Path(__file__).resolve().parents[1] / "fake_executor.py"
 
 
 def free_port() -> int:
