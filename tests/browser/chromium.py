@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 from tests.browser.system import ROOT, Fleet
 
@@ -43,7 +43,13 @@ def log_in(page: Page, fleet: Fleet, path: str = "/") -> None:
 def shoot(page: Page, name: str) -> None:
     """Keep a picture of the whole page under build/screenshots."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    for left in (2, 1, 0):
+        try:
+            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+            return
+        except Error:  # a busy machine's Chromium has no frame to capture now and then
+            if not left:
+                raise
 
 
 def _complains(message: ConsoleMessage) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -46,6 +48,13 @@ def until(condition: Callable[[], Any], patience_s: float = 180) -> Any:
     return value
 
 
+def is_answering(url: str) -> bool:
+    """Whether a server takes connections there."""
+    where = urlsplit(url)
+    with socket.socket() as line:
+        return line.connect_ex((where.hostname, where.port)) == 0
+
+
 def size_of(path: Path | str) -> tuple[int, int]:
     """Width and height of a picture."""
     with Image.open(path) as picture:
@@ -76,6 +85,8 @@ def test_the_demo_makes_eight_right_pictures(tmp_path: Path) -> None:
 class Fleet:
     """A fleet that `comfyfleet up` runs on a folder."""
 
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []
+
     def __init__(self, data: Path) -> None:
         self.data = data
         self.log = data.with_suffix(".log")
@@ -87,6 +98,7 @@ class Fleet:
                 stdout=output,
                 stderr=output,
             )
+        self.started.append(self.process)
 
     def until_ready(self) -> None:
         """Waits until the fleet says that it takes runs."""
@@ -106,6 +118,8 @@ def data(tmp_path: Path) -> Any:
     yield folder
     for line in processes_of(folder):
         os.kill(int(line.split()[0]), signal.SIGKILL)
+    while Fleet.started:
+        Fleet.started.pop().wait(30)
 
 
 def test_a_fleet_survives_kills_and_ends_cleanly(data: Path, tmp_path: Path) -> None:
@@ -122,6 +136,7 @@ def test_a_fleet_survives_kills_and_ends_cleanly(data: Path, tmp_path: Path) -> 
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     until(lambda: fleet.pid_of("-m orchestrator") not in (0, killed[0]))
+    until(lambda: is_answering(up["url"]))
     photo = demo_folder() / "photos" / "rocket.jpg"
     answer = json.loads(
         command(*here, "run", "enlarge", "-i", f"photo=@{photo}", "--output-dir", str(tmp_path / "out"), "--json")
