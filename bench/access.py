@@ -1,7 +1,8 @@
 """What it costs to start a run through the API: authentication, validation, rate limit and Idempotency-Key are all on.
 
-Baselines in the same run: a bare Litestar handler of the same bodies, and the same route in FastAPI and pydantic with
-the same SQL behind it (twins.py). No machine is connected, so nothing else is at work.
+Baselines in the same run: bare handlers of the same bodies in Litestar and in FastAPI, and the same route in FastAPI
+and pydantic with the same SQL behind it, coalesced as ours and plain (twins.py). No machine is connected, so nothing
+else is at work.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -27,10 +28,11 @@ from bench.table import Measure, measure
 from orchestrator.store.embedded import EmbeddedPostgres
 
 CONNECTIONS = 64
-SECONDS = 4.0
+SECONDS = 3.0
 ROUNDS = 3
 PACE = 100.0
 PATH = "/api/v1/runs"
+TWINS = ("bare-litestar", "bare-fastapi", "fastapi", "fastapi-plain")
 _numbers = count(1)
 
 
@@ -114,14 +116,15 @@ async def measures() -> list[Measure]:
     """All of this file's measures."""
     async with _database() as dsn, orchestrator(dsn) as system:
         body: dict[str, object] = {"version_id": await system.version(), "priority": 1, "timeout_s": 60}
-        async with _twin("litestar") as first, _twin("fastapi", dsn) as second:
-            servers = (first, second, Server(system.url, system.pid))
+        async with AsyncExitStack() as stack:
+            twins = [await stack.enter_async_context(_twin(which, dsn)) for which in TWINS]
+            servers = (*twins, Server(system.url, system.pid))
             # One after the other, several times, so that a busy moment of the machine hits all alike.
             rounds = [[await rate(server, system.api_key, body) for server in servers] for _ in range(ROUNDS)]
-            bare, twin, ours = (
+            bare, bare_other, twin, plain, ours = (
                 tuple(median(values) for values in zip(*rates, strict=True)) for rates in zip(*rounds, strict=True)
             )
-            other = await paced(second.url, system.api_key, body)
+            other = await paced(twins[2].url, system.api_key, body)
             delays = await paced(system.url, system.api_key, body)
     why = "CPU of the event loop: HTTP, middleware, the run's checks; then one commit for many runs"
     p50, p99 = (percentile(delays, part) * 1e3 for part in (0.5, 0.99))
@@ -129,7 +132,9 @@ async def measures() -> list[Measure]:
     return [
         measure("access.create_run_per_s", ours[0], "runs/s", twin[0], f"{why}; baseline: FastAPI twin"),
         measure("access.create_run_per_cpu_s", ours[1], "runs/CPU s", twin[1], "the server's own CPU; FastAPI twin"),
+        measure("access.create_run_beside_plain", ours[0], "runs/s", plain[0], "FastAPI twin, a commit for each"),
         measure("access.create_run_beside_bare_handler", ours[1], "runs/CPU s", bare[1], "nothing behind the handler"),
+        measure("access.bare_handler_per_cpu_s", bare[1], "requests/CPU s", bare_other[1], "Litestar; bare FastAPI"),
         measure("access.create_run_p50_ms", p50, "ms", other50, f"at {PACE:g}/s: one commit"),
         measure("access.create_run_p99_ms", p99, "ms", other99, f"at {PACE:g}/s: one commit"),
     ]

@@ -1,8 +1,9 @@
-"""`python -m bench.twins litestar|fastapi --dsn DSN --port-file FILE`: what starting a run is compared with.
+"""`python -m bench.twins WHICH --dsn DSN --port-file FILE`: what starting a run is compared with.
 
-litestar: a bare handler that decodes the body and answers, with nothing behind it. fastapi: the route as FastAPI and
-pydantic have it, with the same key look-up, role and scope, rate limit, Idempotency-Key, checks, SQL and headers of the
-answer: only the framework, its validation and its rendering differ.
+bare-litestar, bare-fastapi: a handler that decodes the body and answers, with nothing behind it. fastapi: the route as
+FastAPI and pydantic have it, with the same key look-up, role and scope, rate limit, Idempotency-Key, checks, SQL and
+headers of the answer: only the framework, its validation and its rendering differ. fastapi-plain: the same, but each
+request looks its target up and inserts its run by statements of its own, as one writes it without our coalescing queue.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from drivers.wire import RunId
 from orchestrator import wire
 from orchestrator.api import headers
 from orchestrator.auth import MachineCredentials
@@ -34,9 +36,11 @@ from orchestrator.live.starting import Order, start
 from orchestrator.runs.access import RANK
 from orchestrator.store import keys
 from orchestrator.store.db import Database
-from orchestrator.store.idempotency import Once
+from orchestrator.store.idempotency import Once, Repeated
 from orchestrator.store.ids import digest, new_id
 from orchestrator.store.ledger import Ledger
+from orchestrator.store.runs import NewRun
+from orchestrator.store.targets import Target, Wanted
 
 REMEMBER_S = 5.0
 
@@ -72,6 +76,25 @@ class RunAccepted(BaseModel):
     id: str
     status: str
     url: str
+
+
+async def bare_create(body: RunCreate) -> RunAccepted:
+    """Decode and answer."""
+    run_id = new_id()
+    return RunAccepted(id=run_id, status="not-started", url=f"http://127.0.0.1/api/v1/runs/{run_id}")
+
+
+class PlainQueue(Queue):
+    """Every run with statements of its own."""
+
+    async def target(self, wanted: Wanted) -> Target | None:
+        """One look-up."""
+        return (await self._look_up([wanted]))[0]
+
+    async def add(self, run: NewRun) -> RunId | Repeated | None:
+        """One insert, one commit."""
+        await self._bound(run)
+        return (await self._insert([run]))[0]
 
 
 class Twin:
@@ -130,15 +153,15 @@ def _nobody_told(_changes: list[Any], _ours: bool) -> None:
     """There are no watchers here."""
 
 
-def twin_app(dsn: str) -> FastAPI:
-    """FastAPI with the same things behind it."""
+def twin_app(dsn: str, kind: type[Queue]) -> FastAPI:
+    """FastAPI with the same things behind it, and this kind of queue."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         config = Config()
         db = await Database.open(dsn, max_size=config.database_connections)
         queue, ledger, limits = (
-            Queue(db, lambda _added: None),
+            kind(db, lambda _added: None),
             Ledger(db, _nobody_told),
             Limits(db, 1e6, 1_000_000),
         )
@@ -160,14 +183,24 @@ def twin_app(dsn: str) -> FastAPI:
     return app
 
 
+def _app(which: str, dsn: str) -> Any:
+    if which == "bare-litestar":
+        return litestar.Litestar([bare])
+    if which == "bare-fastapi":
+        app = FastAPI()
+        app.post("/api/v1/runs", status_code=202)(bare_create)
+        return app
+    return twin_app(dsn, PlainQueue if which == "fastapi-plain" else Queue)
+
+
 def main() -> None:
-    """Serve one of the two as the orchestrator is served."""
+    """Serve one of them as the orchestrator is served."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("which", choices=["litestar", "fastapi"])
+    parser.add_argument("which", choices=["bare-litestar", "bare-fastapi", "fastapi", "fastapi-plain"])
     parser.add_argument("--dsn", default="")
     parser.add_argument("--port-file", type=Path, required=True)
     given = parser.parse_args()
-    app: Any = litestar.Litestar([bare]) if given.which == "litestar" else twin_app(given.dsn)
+    app = _app(given.which, given.dsn)
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     settings = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning")
     given.port_file.write_text(str(listener.getsockname()[1]))
