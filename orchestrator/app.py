@@ -51,6 +51,7 @@ from orchestrator.api import (
 )
 from orchestrator.api import auth as auth_api
 from orchestrator.api import files as files_api
+from orchestrator.api.exchange import Answer, Asked
 from orchestrator.api.idempotency import Idempotency
 from orchestrator.auth import Authenticate, Authenticator, MachineCredentials, Principal
 from orchestrator.config import Config, load_secret
@@ -146,11 +147,13 @@ def create_app(config: Config, *, up_file: Path | None = None) -> Litestar:
         lifespan=[lifespan],
         middleware=[Authenticate(), Idempotency()],
         exception_handlers=problems.HANDLERS,
-        before_send=[headers.complete],
+        before_send=[headers.completing(config)],
         cors_config=headers.cors(config),
         before_request=problems.check_body,
         dto=problems.JsonBody,
         return_dto=None,
+        request_class=Asked,
+        response_class=Answer,
         dependencies={**{name: _provided(name) for name in INJECTED}, "principal": _principal()},
         request_max_body_size=config.max_body,
         openapi_config=schema.openapi_config(),

@@ -22,7 +22,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import NotAuthorizedException, TooManyRequestsException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Guard, Receive, Send
+from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as Connection
 from msgspec import Struct
 
@@ -31,6 +31,7 @@ from orchestrator.credentials import BadToken, Claims, Signer, looks_like_api_ke
 from orchestrator.errors import Forbidden, NotFound, TooMany, Unauthorized
 from orchestrator.limits import Limits
 from orchestrator.runs.access import RANK, Grant
+from orchestrator.scope import sent
 from orchestrator.store import keys, machines, members, users
 from orchestrator.store.db import Database
 from orchestrator.store.ids import digest, token
@@ -48,7 +49,7 @@ LIMITED: Final[dict[str, Any]] = {**PUBLIC, "limited": True}
 """The same, of a handler that tries credentials: an address may ask it so often and no more."""
 
 _KEY: Final = b"key"  # what is remembered of a key has another name than what is remembered of a token
-_TRACE: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_TRACE: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -93,22 +94,19 @@ class Principal(Struct, frozen=True):
         raise NotFound(f"there is no deployment {deployment_id}", code="deployment_not_found")
 
 
-class Requires:
-    """A guard: lets pass who ranks at least as high as `role` and, for a key with scopes, has `scope`.
+class Requires(Struct, frozen=True):
+    """What a route asks of whoever calls it: to rank at least as high as `role` and, of a key with scopes, `scope`.
 
-    A key that is bound to deployments passes only where `bound` says that the handler asks `may_run`. Raises Forbidden.
-    The route inventory reads all three.
+    A key that is bound to deployments passes only where `bound` says that the handler asks `may_run`. The route
+    inventory reads all three.
     """
 
-    def __init__(self, role: Role, scope: Scope | None = None, *, bound: bool = False) -> None:
-        self.role = role
-        self.scope = scope
-        self.bound = bound
+    role: Role
+    scope: Scope | None = None
+    bound: bool = False
 
-    # async, since Litestar runs a synchronous guard in a thread
-    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        """Check the principal of a request."""
-        principal: Principal = connection.scope["user"]
+    def check(self, principal: Principal) -> None:
+        """Raises Forbidden."""
         if not principal.may(self.role):
             raise Forbidden(f"this needs the role {self.role} or higher; the credential has {principal.role}")
         if self.scope is not None and principal.scopes is not None and self.scope not in principal.scopes:
@@ -117,9 +115,13 @@ class Requires:
             raise Forbidden("this key is bound to deployments; it sees and starts their runs", code="key_bound")
 
 
-def requires(role: Role, scope: Scope | None = None, *, bound: bool = False) -> Guard:
-    """The guard of a route. scope: `resource:read` or `resource:write`, as in wire.base.Scope."""
-    return Requires(role, scope, bound=bound)
+def requires(role: Role, scope: Scope | None = None, *, bound: bool = False) -> dict[str, Any]:
+    """The `opt` of a route that asks for this. scope: `resource:read` or `resource:write`, as in wire.base.Scope.
+
+    It is checked before anything is stored for the request. (The framework's guards come later, and it copies the
+    route's handler for each of them.)
+    """
+    return {"requires": Requires(role, scope, bound)}
 
 
 async def only_logins(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
@@ -387,6 +389,9 @@ class Authenticate(ASGIMiddleware):
             scope["user"] = principal
             if principal is not None:
                 await _count(scope, authenticator.limits, principal.actor)
+                asked: Requires | None = opt.get("requires")
+                if asked is not None:
+                    asked.check(principal)
             elif not public:
                 await _count(scope, authenticator.limits, f"address:{address_of(scope)}")
                 raise _refusal(scope, "a valid API key, access token or session cookie is needed")
@@ -412,12 +417,9 @@ class Authenticate(ASGIMiddleware):
 
 def _note_trace(scope: Connection) -> None:
     """Put the caller's trace id (W3C Trace Context) into every log line of this request."""
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            sent = _TRACE.fullmatch(value)
-            if sent is not None and sent[1].strip(b"0") and sent[2].strip(b"0"):
-                structlog.contextvars.bind_contextvars(trace_id=sent[1].decode())
-            return
+    trace = _TRACE.fullmatch(sent(scope, b"traceparent") or "")
+    if trace is not None and trace[1].strip("0") and trace[2].strip("0"):
+        structlog.contextvars.bind_contextvars(trace_id=trace[1])
 
 
 async def _count(scope: Connection, limits: Limits, name: str) -> None:

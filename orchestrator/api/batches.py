@@ -29,7 +29,7 @@ from orchestrator.store.ledger import Change, Ledger
     status_code=202,
     operation_id="create_batch",
     summary="Start many runs",
-    guards=[requires("playground", "runs:write", bound=True)],
+    opt=requires("playground", "runs:write", bound=True),
     responses=documented(400, 403, 404, 409, 413, 429),
 )
 async def create(
@@ -48,7 +48,7 @@ async def create(
     "/batches",
     operation_id="list_batches",
     summary="List batches",
-    guards=[requires("viewer", "runs:read", bound=True)],
+    opt=requires("viewer", "runs:read", bound=True),
     responses=documented(400, 403),
 )
 async def list_batches(
@@ -69,7 +69,7 @@ async def list_batches(
     "/batches/{batch_id:uuid}",
     operation_id="get_batch",
     summary="Look at a batch",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses=documented(403, 404),
 )
 async def get_batch(batch_id: UUID, principal: Principal, db: Database) -> wire.Batch:
@@ -90,7 +90,7 @@ async def _own(db: Database, principal: Principal, batch_id: UUID) -> wire.Batch
     status_code=200,
     operation_id="cancel_batch",
     summary="Cancel a batch",
-    guards=[requires("playground", "runs:write", bound=True)],
+    opt=requires("playground", "runs:write", bound=True),
     responses=documented(403, 404),
 )
 async def cancel(batch_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Batch:

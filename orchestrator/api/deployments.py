@@ -65,7 +65,7 @@ async def _shown(
 
 
 @post(
-    guards=[requires("developer", "deployments:write")],
+    opt=requires("developer", "deployments:write"),
     operation_id="put_deployment",
     summary="Deploy a version",
     responses={
@@ -92,7 +92,7 @@ async def put(data: DeploymentCreate, principal: Principal, db: Database) -> Res
     operation_id="list_deployments",
     summary="List deployments",
     responses=documented(400, 403),
-    guards=[requires("playground", "deployments:read")],
+    opt=requires("playground", "deployments:read"),
 )
 async def list_deployments(
     principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -106,7 +106,7 @@ async def list_deployments(
     operation_id="get_deployment",
     summary="One deployment",
     responses={**documented(403, 404), **UNCHANGED},
-    guards=[requires("playground", "deployments:read")],
+    opt=requires("playground", "deployments:read"),
 )
 async def get_deployment(
     deployment_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
@@ -117,7 +117,7 @@ async def get_deployment(
 
 @patch(
     "/{deployment_id:uuid}",
-    guards=[requires("developer", "deployments:write")],
+    opt=requires("developer", "deployments:write"),
     operation_id="update_deployment",
     summary="Change a deployment",
     responses=documented(400, 403, 404, 409, 412),
@@ -150,7 +150,7 @@ async def update(
 @delete(
     "/{deployment_id:uuid}",
     status_code=204,
-    guards=[requires("developer", "deployments:write")],
+    opt=requires("developer", "deployments:write"),
     operation_id="delete_deployment",
     summary="Delete a deployment",
     responses=documented(403, 404, 412),
@@ -165,7 +165,7 @@ async def delete_deployment(deployment_id: UUID, principal: Principal, db: Datab
 @post(
     "/{deployment_id:uuid}/promote",
     status_code=200,
-    guards=[requires("developer", "deployments:write")],
+    opt=requires("developer", "deployments:write"),
     operation_id="promote_deployment",
     summary="Have another environment run the same version",
     responses=documented(400, 403, 404, 409),
@@ -182,7 +182,7 @@ async def promote(deployment_id: UUID, data: Promotion, principal: Principal, db
 @post(
     "/{deployment_id:uuid}/rollback",
     status_code=200,
-    guards=[requires("developer", "deployments:write")],
+    opt=requires("developer", "deployments:write"),
     operation_id="rollback_deployment",
     summary="Go back to what it pointed to before",
     responses=documented(400, 403, 404, 409, 412),
@@ -203,7 +203,7 @@ async def rollback(
     operation_id="list_deployment_history",
     summary="What a deployment pointed to",
     responses=documented(400, 403, 404),
-    guards=[requires("viewer", "deployments:read")],
+    opt=requires("viewer", "deployments:read"),
 )
 async def history(
     deployment_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -221,7 +221,7 @@ async def history(
     operation_id="get_deployment_openapi",
     summary="A deployment as an OpenAPI document",
     responses=documented(403, 404),
-    guards=[requires("playground", "deployments:read")],
+    opt=requires("playground", "deployments:read"),
 )
 async def openapi(deployment_id: UUID, principal: Principal, parts: Parts) -> dict[str, Any]:
     """One path, which starts a run of it, with its inputs as they are typed; for generators of clients."""
@@ -244,8 +244,7 @@ async def openapi(deployment_id: UUID, principal: Principal, parts: Parts) -> di
     status_code=202,
     operation_id="run_deployment",
     summary="Start a run of a deployment",
-    guards=[requires("playground", "runs:write", bound=True)],
-    opt=OWN,
+    opt=OWN | requires("playground", "runs:write", bound=True),
     responses={**documented(400, 403, 404, 409, 413, 429), **WAITED},
 )
 async def run(
@@ -273,7 +272,7 @@ routes = [
             openapi,
             run,
         ],
-        guards=[requires("playground")],
+        opt=requires("playground"),
         tags=["deployments"],
     )
 ]

@@ -52,7 +52,7 @@ Signature = Annotated[str, Parameter(max_length=100, description="From the signe
 
 
 @post(
-    guards=[requires("playground", "files:write", bound=True)],
+    opt=requires("playground", "files:write", bound=True),
     request_max_body_size=None,
     operation_id="upload_file",
     summary="Upload a file",
@@ -82,7 +82,7 @@ async def keep_input(parts: Parts, organisation_id: str, draft: Draft, name: str
 @get(
     operation_id="list_files",
     summary="List files",
-    guards=[requires("viewer", "files:read")],
+    opt=requires("viewer", "files:read"),
     responses=documented(400, 403),
 )
 async def list_files(
@@ -108,7 +108,7 @@ async def list_files(
     status_code=204,
     operation_id="delete_file",
     summary="Delete a file",
-    guards=[requires("developer", "files:write")],
+    opt=requires("developer", "files:write"),
     responses=documented(403, 404, 409),
 )
 async def delete_file(file_id: UUID, principal: Principal, db: Database) -> None:
@@ -174,7 +174,7 @@ class _OnePart:
     operation_id="get_file",
     summary="One file",
     responses=documented(403, 404),
-    guards=[requires("playground", "files:read")],
+    opt=requires("playground", "files:read"),
 )
 async def get_file(file_id: UUID, principal: Principal, db: Database, files: Files) -> File:
     """The file with a fresh signed URL."""

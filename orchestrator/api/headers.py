@@ -6,6 +6,7 @@ An answer that sets one of these headers itself (the dashboard's pages, stored f
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from litestar.config.cors import CORSConfig
@@ -50,21 +51,25 @@ ACCEPTED: Final = [
 ]
 
 
-async def complete(message: Any, scope: Scope) -> None:
-    """A `before_send` hook."""
-    if message["type"] != "http.response.start":
-        return
-    headers = message.setdefault("headers", [])
-    headers += request_id_headers(scope)
-    if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
-        _name_methods(headers, scope)
-    there = {name for name, _ in headers}
-    headers += [pair for pair in _DEFAULTS if pair[0] not in there]
-    if scope["litestar_app"].state.config.base_url.startswith("https://"):
-        headers.append(_HTTPS_ONLY)
-    counted = scope.get("state", {}).get("rate_limit")
-    if counted is not None:
-        headers += rate_limit(*counted)
+def completing(config: Config) -> Callable[[Any, Scope], Awaitable[None]]:
+    """The `before_send` hook of an installation."""
+    always = [_HTTPS_ONLY] if config.base_url.startswith("https://") else []
+
+    async def complete(message: Any, scope: Scope) -> None:
+        if message["type"] != "http.response.start":
+            return
+        headers = message.setdefault("headers", [])
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
+            _name_methods(headers, scope)
+        there = {name for name, _ in headers}
+        headers += [pair for pair in _DEFAULTS if pair[0] not in there]
+        headers += always
+        headers += request_id_headers(scope)
+        counted = scope.get("state", {}).get("rate_limit")
+        if counted is not None:
+            headers += rate_limit(*counted)
+
+    return complete
 
 
 def _name_methods(headers: list[tuple[bytes, bytes]], scope: Scope) -> None:

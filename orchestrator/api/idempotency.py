@@ -11,15 +11,16 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from litestar import Request
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
+from orchestrator.api.exchange import Asked
 from orchestrator.auth import Principal
 from orchestrator.errors import Conflict
 from orchestrator.live.once import REPLAYED, once_of, other_body
+from orchestrator.scope import sent
 from orchestrator.store import idempotency
 from orchestrator.store.db import Database, DatabaseUnavailable
 from orchestrator.store.idempotency import Kept, Once
@@ -49,7 +50,7 @@ class Idempotency(ASGIMiddleware):
         if principal is None or scope.get("method") != "POST" or not _covered(scope):
             await next_app(scope, receive, send)
             return
-        once = await once_of(Request(scope, receive, send))
+        once = await once_of(Asked(scope, receive, send))
         if once is None:
             await next_app(scope, receive, send)
             return
@@ -64,8 +65,9 @@ class Idempotency(ASGIMiddleware):
 def _covered(scope: Scope) -> bool:
     if scope["route_handler"].opt.get("own_idempotency"):
         return False
-    headers = dict(scope["headers"])
-    return b"idempotency-key" in headers and not headers.get(b"content-type", b"").startswith(b"multipart/")
+    if sent(scope, b"idempotency-key") is None:
+        return False
+    return not (sent(scope, b"content-type") or "").startswith("multipart/")
 
 
 class _Slot:

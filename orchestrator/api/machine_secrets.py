@@ -27,7 +27,7 @@ Name = Annotated[str, Parameter(pattern=environment.NAME, description="Of the en
     "/{machine_id:uuid}/secrets",
     operation_id="list_machine_secrets",
     summary="Names of its secrets",
-    guards=[requires("developer", "machines:read")],
+    opt=requires("developer", "machines:read"),
     responses=documented(403, 404),
 )
 async def list_secrets(machine_id: UUID, principal: Principal, db: Database) -> Page[MachineSecret]:
@@ -40,7 +40,7 @@ async def list_secrets(machine_id: UUID, principal: Principal, db: Database) -> 
     "/{machine_id:uuid}/secrets/{name:str}",
     operation_id="put_machine_secret",
     summary="Give it a secret",
-    guards=[requires("admin", "machines:write")],
+    opt=requires("admin", "machines:write"),
     responses=documented(400, 403, 404, 409),
 )
 async def put_secret(
@@ -73,7 +73,7 @@ async def put_secret(
     status_code=204,
     operation_id="delete_machine_secret",
     summary="Take a secret from it",
-    guards=[requires("admin", "machines:write")],
+    opt=requires("admin", "machines:write"),
     responses=documented(403, 404),
 )
 async def delete_secret(

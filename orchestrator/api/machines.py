@@ -35,7 +35,7 @@ def _absent(machine_id: UUID) -> NotFound:
 
 
 @post(
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="create_machine",
     summary="Register a machine",
     responses=documented(400, 403, 409),
@@ -55,7 +55,7 @@ async def create(data: MachineCreate, principal: Principal, db: Database) -> Mac
     operation_id="list_machines",
     summary="List machines",
     responses=documented(400, 403),
-    guards=[requires("viewer", "machines:read")],
+    opt=requires("viewer", "machines:read"),
 )
 async def list_machines(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Machine]:
     """Newest first, with whether each is connected and how many of its slots are in use."""
@@ -67,7 +67,7 @@ async def list_machines(principal: Principal, db: Database, cursor: Cursor = Non
     operation_id="get_machine",
     summary="One machine",
     responses={**documented(403, 404), **UNCHANGED},
-    guards=[requires("viewer", "machines:read")],
+    opt=requires("viewer", "machines:read"),
 )
 async def get_machine(
     machine_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
@@ -93,7 +93,7 @@ async def shown_machine(db: Database, principal: Principal, machine_id: UUID) ->
 
 @patch(
     "/{machine_id:uuid}",
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="update_machine",
     summary="Change a machine",
     responses=documented(400, 403, 404, 409, 412),
@@ -116,7 +116,7 @@ async def update(
 
 @post(
     "/{machine_id:uuid}/enrol-token",
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="create_enrol_token",
     summary="Make a one-time enrol token",
     responses=documented(403, 404),
@@ -147,7 +147,7 @@ async def _drain(
 @post(
     "/{machine_id:uuid}/drain",
     status_code=200,
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="drain_machine",
     summary="Let it finish, give it nothing more",
     responses=documented(403, 404, 409),
@@ -162,7 +162,7 @@ async def drain(
 @post(
     "/{machine_id:uuid}/undrain",
     status_code=200,
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="undrain_machine",
     summary="Give it runs again",
     responses=documented(403, 404, 409),
@@ -177,7 +177,7 @@ async def undrain(
 @delete(
     "/{machine_id:uuid}",
     status_code=204,
-    guards=[requires("developer", "machines:write")],
+    opt=requires("developer", "machines:write"),
     operation_id="delete_machine",
     summary="Delete a machine",
     responses=documented(403, 404, 409, 412),
@@ -201,7 +201,7 @@ routes = [
     Router(
         "/api/v1/machines",
         route_handlers=[create, list_machines, get_machine, update, enrol_token, drain, undrain, delete_machine],
-        guards=[requires("viewer")],
+        opt=requires("viewer"),
         tags=["machines"],
     )
 ]

@@ -42,7 +42,7 @@ def _stays(why: Stays) -> ApiProblem:
 @get(
     operation_id="list_members",
     summary="List members",
-    guards=[requires("viewer", "members:read")],
+    opt=requires("viewer", "members:read"),
     responses=documented(400, 403),
 )
 async def list_members(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Member]:
@@ -64,7 +64,7 @@ async def _shown(
     "/{user_id:uuid}",
     operation_id="get_member",
     summary="One member",
-    guards=[requires("viewer", "members:read")],
+    opt=requires("viewer", "members:read"),
     responses={**documented(403, 404), **UNCHANGED},
 )
 async def get_member(
@@ -78,7 +78,7 @@ async def get_member(
     "/{user_id:uuid}",
     operation_id="update_member",
     summary="Give a member another role",
-    guards=[requires("admin", "members:write")],
+    opt=requires("admin", "members:write"),
     responses=documented(400, 403, 404, 409, 412),
 )
 async def update(
@@ -100,7 +100,7 @@ async def update(
     status_code=204,
     operation_id="remove_member",
     summary="Remove a member",
-    guards=[requires("admin", "members:write")],
+    opt=requires("admin", "members:write"),
     responses=documented(403, 404, 409, 412),
 )
 async def remove(
@@ -129,7 +129,7 @@ async def _change(
 @post(
     operation_id="create_invitation",
     summary="Invite somebody",
-    guards=[requires("admin", "members:write")],
+    opt=requires("admin", "members:write"),
     responses=documented(400, 403, 409),
 )
 async def invite(data: InvitationCreate, principal: Principal, db: Database) -> Invitation:
@@ -148,7 +148,7 @@ async def invite(data: InvitationCreate, principal: Principal, db: Database) -> 
 @get(
     operation_id="list_invitations",
     summary="List invitations",
-    guards=[requires("admin", "members:read")],
+    opt=requires("admin", "members:read"),
     responses=documented(400, 403),
 )
 async def list_invitations(
@@ -164,7 +164,7 @@ async def list_invitations(
     status_code=204,
     operation_id="revoke_invitation",
     summary="Revoke an invitation",
-    guards=[requires("admin", "members:write")],
+    opt=requires("admin", "members:write"),
     responses=documented(403, 404),
 )
 async def revoke(invitation_id: UUID, principal: Principal, db: Database) -> None:

@@ -35,7 +35,7 @@ def _gone() -> NotFound:
 @get(
     operation_id="get_organisation",
     summary="My organisation",
-    guards=[requires("playground", "organisation:read")],
+    opt=requires("playground", "organisation:read"),
     responses={**documented(403, 404), **UNCHANGED},
 )
 async def get_organisation(
@@ -56,7 +56,7 @@ async def _shown(db: Database, principal: Principal, if_none_match: str | None =
 @patch(
     operation_id="update_organisation",
     summary="Change my organisation",
-    guards=[requires("admin", "organisation:write")],
+    opt=requires("admin", "organisation:write"),
     responses=documented(400, 403, 404, 412),
 )
 async def update(
@@ -72,7 +72,7 @@ async def update(
     "/sessions",
     operation_id="list_sessions",
     summary="Everybody's logins",
-    guards=[requires("admin", "members:read")],
+    opt=requires("admin", "members:read"),
     responses=documented(400, 403),
 )
 async def list_sessions(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Session]:
@@ -88,7 +88,7 @@ async def list_sessions(principal: Principal, db: Database, cursor: Cursor = Non
     status_code=204,
     operation_id="end_session",
     summary="End somebody's login",
-    guards=[requires("admin", "members:write")],
+    opt=requires("admin", "members:write"),
     responses=documented(403, 404),
 )
 async def end_session(session_id: UUID, principal: Principal, db: Database, auth: Authenticator) -> None:
@@ -106,7 +106,7 @@ async def end_session(session_id: UUID, principal: Principal, db: Database, auth
     "/secrets",
     operation_id="list_secrets",
     summary="Names of secrets",
-    guards=[requires("developer", "organisation:read")],
+    opt=requires("developer", "organisation:read"),
     responses=documented(403),
 )
 async def list_secrets(principal: Principal, db: Database) -> Page[SecretInfo]:
@@ -118,7 +118,7 @@ async def list_secrets(principal: Principal, db: Database) -> Page[SecretInfo]:
     "/secrets/{name:str}",
     operation_id="put_secret",
     summary="Set a secret",
-    guards=[requires("admin", "organisation:write")],
+    opt=requires("admin", "organisation:write"),
     responses=documented(400, 403, 409),
 )
 async def put_secret(
@@ -149,7 +149,7 @@ async def put_secret(
     status_code=204,
     operation_id="delete_secret",
     summary="Forget a secret",
-    guards=[requires("admin", "organisation:write")],
+    opt=requires("admin", "organisation:write"),
     responses=documented(403, 404),
 )
 async def delete_secret(

@@ -40,6 +40,7 @@ from orchestrator.errors import (
     Unavailable,
     WrongType,
 )
+from orchestrator.scope import sent
 from orchestrator.store.db import DatabaseUnavailable
 from orchestrator.store.ids import new_id
 
@@ -97,8 +98,7 @@ def request_id(scope: Scope) -> str:
     state: dict[str, Any] = scope.setdefault("state", {})
     known = state.get("request_id")
     if known is None:
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        text = sent.decode("latin-1")
+        text = sent(scope, b"x-request-id") or ""
         known = state["request_id"] = text if _REQUEST_ID.fullmatch(text) else new_id()
     return str(known)
 
@@ -220,8 +220,7 @@ async def check_body(request: Request[Any, Any, State]) -> None:
     """A `before_request` hook: where a JSON body is expected, one must stand, and say that it is JSON."""
     if request.route_handler.parsed_data_field is None:
         return
-    sent = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"application/json")
-    kind = sent.decode("latin-1").partition(";")[0].strip().lower()
+    kind = (sent(request.scope, b"content-type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise WrongType(f"the body must be application/json, not {kind[:100]!r}")
     if not await request.body():

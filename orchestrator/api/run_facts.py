@@ -29,7 +29,7 @@ AttemptNumber = Annotated[int | None, Parameter(ge=1, le=1000, description="Only
     "/{run_id:uuid}/logs",
     operation_id="list_run_logs",
     summary="What the executor wrote",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses=documented(400, 403, 404),
 )
 async def logs(
@@ -52,7 +52,7 @@ async def logs(
     "/{run_id:uuid}/timeline",
     operation_id="get_run_timeline",
     summary="Where a run's time went",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses=documented(403, 404),
 )
 async def get_timeline(run_id: UUID, principal: Principal, db: Database) -> wire.Timeline:
@@ -67,7 +67,7 @@ async def get_timeline(run_id: UUID, principal: Principal, db: Database) -> wire
     "/{run_id:uuid}/placement",
     operation_id="get_run_placement",
     summary="Why a run is where it is, or why it waits",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses=documented(403, 404),
 )
 async def placement(run_id: UUID, principal: Principal, db: Database) -> wire.Placement:

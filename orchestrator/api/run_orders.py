@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.openapi import ResponseSpec
 
 from orchestrator import wire
+from orchestrator.api.exchange import Answer
 from orchestrator.api.run_streams import frames, streamed
 from orchestrator.auth import Principal
 from orchestrator.errors import FieldError, Invalid
@@ -19,6 +20,7 @@ from orchestrator.live.parts import Parts
 from orchestrator.live.shown import shown_run
 from orchestrator.live.starting import Order, start
 from orchestrator.runs.preferences import wait_s, wants_stream
+from orchestrator.scope import sent
 from orchestrator.store.idempotency import Once
 
 WAITED: Final = {
@@ -62,7 +64,7 @@ def order_of(
 
 async def started(request: Asked, parts: Parts, order: Order) -> Response[Any]:
     """Start it and answer as the caller prefers: 202 at once, 200 with the run once it has ended, or its events."""
-    stream, wait = wants_stream(request.headers.get("accept")), wait_s(request.headers.get("prefer"))
+    stream, wait = wants_stream(sent(request.scope, b"accept")), wait_s(sent(request.scope, b"prefer"))
     if stream or wait:
         check_room(request.app.state.services.hub, order.organisation_id)
     run = await start(parts, order)
@@ -72,7 +74,7 @@ async def started(request: Asked, parts: Parts, order: Order) -> Response[Any]:
     if stream:
         return _from_the_start(request, parts, accepted, headers)
     if wait is None:
-        return Response(accepted, status_code=202, headers=headers)
+        return Answer(accepted, status_code=202, headers=headers)
     return await _waited(request, parts, accepted, headers, wait)
 
 
@@ -85,8 +87,8 @@ async def _waited(
     draining = request.app.state.draining
     if await ended(parts.db, hub, organisation_id, accepted.id, seconds, draining):
         run = await shown_run(parts.db, parts.files, organisation_id, accepted.id)
-        return Response(run, status_code=200, headers=headers)
-    return Response(accepted, status_code=202, headers=headers)
+        return Answer(run, status_code=200, headers=headers)
+    return Answer(accepted, status_code=202, headers=headers)
 
 
 def _from_the_start(request: Asked, parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str]) -> Response[Any]:

@@ -50,13 +50,10 @@ NOBODY: Final = str(UUID(int=0))
     status_code=202,
     operation_id="create_run",
     summary="Start a run",
-    guards=[requires("playground", "runs:write", bound=True)],
-    opt=OWN,
+    opt=OWN | requires("playground", "runs:write", bound=True),
     responses={**documented(400, 403, 404, 409, 413, 429), **WAITED},
 )
-async def create(
-    data: wire.RunCreate, request: Request[Principal, Any, State], parts: Parts
-) -> Response[wire.RunAccepted]:
+async def create(data: wire.RunCreate, request: Request[Principal, Any, State]) -> Response[wire.RunAccepted]:
     """202: the run is stored and will end exactly once, whatever is restarted meanwhile.
 
     `Prefer: wait=N` answers 200 with the run if it ends within N seconds; `Accept: text/event-stream` follows it.
@@ -69,13 +66,13 @@ async def create(
         inputs=data.inputs,
         once=await once_of(request),
     )
-    return await started(request, parts, order)
+    return await started(request, request.app.state.services.parts, order)
 
 
 @get(
     operation_id="list_runs",
     summary="List runs",
-    guards=[requires("viewer", "runs:read", bound=True)],
+    opt=requires("viewer", "runs:read", bound=True),
     responses=documented(400, 403),
 )
 async def list_runs(
@@ -138,7 +135,7 @@ def _text(value: UUID | None) -> str | None:
     "/{run_id:uuid}",
     operation_id="get_run",
     summary="Look at a run",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses={**documented(403, 404), **UNCHANGED},
 )
 async def get_run(
@@ -173,7 +170,7 @@ async def own_run(db: Database, principal: Principal, run_id: UUID) -> wire.Run:
     "/{run_id:uuid}/outputs",
     operation_id="list_run_outputs",
     summary="Outputs of a run",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     responses=documented(403, 404),
 )
 async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: Files) -> wire.Page[wire.RunOutput]:
@@ -187,7 +184,7 @@ async def list_outputs(run_id: UUID, principal: Principal, db: Database, files: 
     status_code=200,
     operation_id="cancel_run",
     summary="Cancel a run",
-    guards=[requires("playground", "runs:write", bound=True)],
+    opt=requires("playground", "runs:write", bound=True),
     responses=documented(403, 404),
 )
 async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledger) -> wire.Run:
@@ -203,7 +200,7 @@ async def cancel(run_id: UUID, principal: Principal, db: Database, ledger: Ledge
     status_code=202,
     operation_id="retry_run",
     summary="Start a run once more",
-    guards=[requires("playground", "runs:write", bound=True)],
+    opt=requires("playground", "runs:write", bound=True),
     responses=documented(403, 404, 409, 429),
 )
 async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wire.RunAccepted]:
@@ -227,7 +224,7 @@ async def retry(run_id: UUID, principal: Principal, parts: Parts) -> Response[wi
     "/{run_id:uuid}",
     operation_id="update_run_marks",
     summary="Note something about a run",
-    guards=[requires("playground", "runs:write", bound=True)],
+    opt=requires("playground", "runs:write", bound=True),
     responses=documented(400, 403, 404, 412),
 )
 async def update(
@@ -244,7 +241,7 @@ async def update(
     "/{run_id:uuid}/events",
     operation_id="follow_run",
     summary="Follow a run live (server-sent events)",
-    guards=[requires("playground", "runs:read", bound=True)],
+    opt=requires("playground", "runs:read", bound=True),
     media_type="text/event-stream",
     responses=documented(400, 403, 404, 429),
 )

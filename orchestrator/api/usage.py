@@ -35,7 +35,7 @@ Described = Annotated[
 @get(
     operation_id="get_usage",
     summary="What was used",
-    guards=[requires("viewer", "usage:read")],
+    opt=requires("viewer", "usage:read"),
     responses=documented(400, 403),
 )
 async def get_usage(
@@ -89,7 +89,7 @@ def _span(first: date | None, last: date | None) -> tuple[date, date]:
     "/storage",
     operation_id="get_storage",
     summary="What was stored, day by day",
-    guards=[requires("viewer", "usage:read")],
+    opt=requires("viewer", "usage:read"),
     responses=documented(400, 403),
 )
 async def get_storage(principal: Principal, db: Database, first: From = None, last: To = None) -> StorageReport:
@@ -112,7 +112,7 @@ def _total(items: list[Usage]) -> Usage:
     "/quotas",
     operation_id="set_quotas",
     summary="Set the quotas",
-    guards=[requires("owner", "usage:write")],
+    opt=requires("owner", "usage:write"),
     responses=documented(400, 403),
 )
 async def set_quotas(data: QuotasUpdate, principal: Principal, parts: Parts) -> Quotas:

@@ -32,7 +32,7 @@ async def _found(db: Database, principal: Principal, version_id: UUID) -> Whole:
 
 @get(
     "/{version_id:uuid}/compatibility",
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
     operation_id="get_compatibility",
     summary="Which machines can run a version",
     responses=documented(403, 404),
@@ -47,7 +47,7 @@ async def compatibility(version_id: UUID, principal: Principal, parts: Parts) ->
 
 @get(
     "/{version_id:uuid}/schema",
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
     operation_id="get_version_schema",
     summary="What a version takes and gives, as JSON Schema",
     responses=documented(403, 404),
@@ -60,7 +60,7 @@ async def schema(version_id: UUID, principal: Principal, db: Database) -> Versio
 
 @get(
     "/{version_id:uuid}/diff",
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
     operation_id="diff_versions",
     summary="How a version differs from another",
     responses=documented(400, 403, 404),

@@ -57,7 +57,7 @@ RunFilter = Annotated[UUID | None, Parameter(description="Only deliveries about 
     operation_id="create_webhook",
     summary="Register an endpoint",
     responses=documented(400, 403, 409),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def create(data: WebhookCreate, principal: Principal, db: Database, config: Config, master: bytes) -> Webhook:
     """The answer holds the secret that signs its messages; it is not shown again, but can be rotated."""
@@ -77,7 +77,7 @@ async def create(data: WebhookCreate, principal: Principal, db: Database, config
     operation_id="list_webhooks",
     summary="List endpoints",
     responses=documented(400, 403),
-    guards=[requires("viewer", "webhooks:read")],
+    opt=requires("viewer", "webhooks:read"),
 )
 async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20) -> Page[Webhook]:
     """Newest first, never with their secrets."""
@@ -90,7 +90,7 @@ async def list_endpoints(principal: Principal, db: Database, cursor: Cursor = No
     operation_id="get_webhook",
     summary="One endpoint",
     responses={**documented(403, 404), **UNCHANGED},
-    guards=[requires("viewer", "webhooks:read")],
+    opt=requires("viewer", "webhooks:read"),
 )
 async def get_endpoint(
     webhook_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
@@ -114,7 +114,7 @@ async def _tagged(
     operation_id="update_webhook",
     summary="Change an endpoint",
     responses=documented(400, 403, 404, 412),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def update(
     webhook_id: UUID,
@@ -142,7 +142,7 @@ async def update(
     operation_id="delete_webhook",
     summary="Delete an endpoint",
     responses=documented(403, 404, 412),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def remove(webhook_id: UUID, principal: Principal, db: Database, if_match: IfMatch = None) -> None:
     """Its waiting messages and its deliveries go with it."""
@@ -156,7 +156,7 @@ async def remove(webhook_id: UUID, principal: Principal, db: Database, if_match:
     operation_id="rotate_webhook_secret",
     summary="Rotate the secret",
     responses=documented(403, 404),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def rotate(webhook_id: UUID, principal: Principal, db: Database, master: bytes) -> Webhook:
     """The answer holds the new secret, which signs everything sent from now on, retries too."""
@@ -172,7 +172,7 @@ async def rotate(webhook_id: UUID, principal: Principal, db: Database, master: b
     operation_id="enable_webhook",
     summary="Enable an endpoint again",
     responses=documented(403, 404),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def enable(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
     """An endpoint that answered 410 was disabled. What it missed can be replayed."""
@@ -188,7 +188,7 @@ async def enable(webhook_id: UUID, principal: Principal, db: Database) -> Webhoo
     operation_id="disable_webhook",
     summary="Tell an endpoint nothing more",
     responses=documented(403, 404),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def disable(webhook_id: UUID, principal: Principal, db: Database) -> Webhook:
     """Until it is enabled again. Messages that come due meanwhile are dead, and can be replayed."""
@@ -204,7 +204,7 @@ async def disable(webhook_id: UUID, principal: Principal, db: Database) -> Webho
     operation_id="replay_webhook",
     summary="Send an endpoint's dead messages again",
     responses=documented(403, 404, 409),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def replay_dead(webhook_id: UUID, principal: Principal, db: Database) -> Replayed:
     """Oldest first, 1,000 at most in one call, under their old ids."""
@@ -222,7 +222,7 @@ async def replay_dead(webhook_id: UUID, principal: Principal, db: Database) -> R
     operation_id="test_webhook",
     summary="Send a test message now",
     responses=documented(403, 404),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def send_test(webhook_id: UUID, principal: Principal, db: Database, config: Config, master: bytes) -> WebhookTest:
     """Sends one signed `ping` and answers with what came back. It is neither retried nor listed."""
@@ -252,7 +252,7 @@ async def _ping(url: str, body: bytes, headers: dict[str, str], config: Config) 
     operation_id="list_deliveries",
     summary="List deliveries",
     responses=documented(400, 403),
-    guards=[requires("viewer", "webhooks:read")],
+    opt=requires("viewer", "webhooks:read"),
 )
 async def list_deliveries(
     principal: Principal,
@@ -281,7 +281,7 @@ async def list_deliveries(
     operation_id="list_delivery_tries",
     summary="Every try of a delivery",
     responses=documented(400, 403, 404),
-    guards=[requires("viewer", "webhooks:read")],
+    opt=requires("viewer", "webhooks:read"),
 )
 async def list_tries(
     delivery_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -299,7 +299,7 @@ async def list_tries(
     operation_id="replay_delivery",
     summary="Send a message again",
     responses=documented(403, 404, 409),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def replay(delivery_id: UUID, principal: Principal, db: Database) -> Delivery:
     """Under the same webhook-id, so that a receiver that already has it can tell."""
@@ -317,7 +317,7 @@ async def replay(delivery_id: UUID, principal: Principal, db: Database) -> Deliv
     operation_id="get_run_url_secret",
     summary="The secret of per-run URLs",
     responses=documented(403),
-    guards=[requires("developer", "webhooks:write")],
+    opt=requires("developer", "webhooks:write"),
 )
 async def run_url_secret(principal: Principal, master: bytes) -> WebhookSecret:
     """Signs what goes to a run's own `webhook_url`; one for the whole organisation."""
@@ -366,7 +366,7 @@ routes = [
             run_url_secret,
         ],
         dependencies={"master": Provide(_master, sync_to_thread=False)},
-        guards=[requires("viewer")],
+        opt=requires("viewer"),
         tags=["webhooks"],
     )
 ]

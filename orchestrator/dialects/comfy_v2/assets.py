@@ -35,7 +35,7 @@ LONGEST_TAG: Final = 128
 LIFE_S: Final = range(60, 604_801)
 
 
-@post("/assets", guards=[requires("developer", "files:write")], request_max_body_size=None)
+@post("/assets", opt=requires("developer", "files:write"), request_max_body_size=None)
 async def upload(request: Request[Principal, Any, State], parts: Parts) -> Response[words.Asset]:
     """multipart: `content_type`, `file_path`, `expected_hash`, `tags`, `expires_in`, and the `file`."""
     db, limit, organisation_id = parts.db, parts.config.max_upload, request.user.organisation_id
@@ -101,7 +101,7 @@ async def _answer(
 @route(
     "/assets/by-hash/{content_hash:str}",
     http_method=HttpMethod.HEAD,
-    guards=[requires("viewer", "files:read")],
+    opt=requires("viewer", "files:read"),
 )
 async def has(content_hash: str, principal: Principal, db: Database) -> Response[None]:
     """200 when the organisation has this content."""
@@ -110,7 +110,7 @@ async def has(content_hash: str, principal: Principal, db: Database) -> Response
     return Response(None, status_code=404 if size is None else 200)
 
 
-@post("/assets/from-hash", guards=[requires("developer", "files:write")])
+@post("/assets/from-hash", opt=requires("developer", "files:write"))
 async def from_hash(data: words.FromHash, principal: Principal, parts: Parts) -> Response[words.Asset]:
     """A new asset of content that is there already; the same one again for the same path."""
     wanted = words.read_hash(data.hash)
@@ -130,7 +130,7 @@ async def from_hash(data: words.FromHash, principal: Principal, parts: Parts) ->
     return await _answer(db, files, organisation_id, minted, created_new=False, status=201)
 
 
-@post("/assets/from-path", guards=[requires("developer", "files:write")])
+@post("/assets/from-path", opt=requires("developer", "files:write"))
 async def from_path() -> None:
     """Refused: no client names a file of this server's disk."""
     raise NotImplementedHere("files of this server are nobody's to name: upload the file")
@@ -150,7 +150,7 @@ async def _text(db: Database, principal: Principal, asset_id: str) -> assets.Mad
     return None if wanted is None else await assets.value(db, principal.organisation_id, str(wanted))
 
 
-@get("/assets/{asset_id:str}", guards=[requires("viewer", "files:read")])
+@get("/assets/{asset_id:str}", opt=requires("viewer", "files:read"))
 async def get_asset(asset_id: str, principal: Principal, db: Database, files: Files, config: Config) -> words.Asset:
     """The asset with a fresh signed address."""
     text = await _text(db, principal, asset_id)
@@ -160,7 +160,7 @@ async def get_asset(asset_id: str, principal: Principal, db: Database, files: Fi
     return words.asset(row, files.url(row.id, row.name))
 
 
-@get("/assets/{asset_id:str}/content", guards=[requires("viewer", "files:read")])
+@get("/assets/{asset_id:str}/content", opt=requires("viewer", "files:read"))
 async def content(
     asset_id: str, request: Request[Principal, Any, State], db: Database, files: Files
 ) -> Response[bytes]:
@@ -183,7 +183,7 @@ def _text_answer(text: assets.MadeRow, wanted: str | None) -> Response[bytes]:
     return Response(body[part.start : part.end], status_code=status, media_type=content_type, headers=headers)
 
 
-@delete("/assets/{asset_id:str}", guards=[requires("developer", "files:write")])
+@delete("/assets/{asset_id:str}", opt=requires("developer", "files:write"))
 async def remove(asset_id: str, principal: Principal, db: Database) -> None:
     """Forget an asset. What a job made, or needs yet, stays."""
     row = await _own(db, principal, asset_id)

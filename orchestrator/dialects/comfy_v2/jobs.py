@@ -43,7 +43,7 @@ REFERENCE: Final = "core/ASSET"
 Page = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE)]
 
 
-@post("/jobs", status_code=201, guards=[requires("developer", "runs:write")])
+@post("/jobs", status_code=201, opt=requires("developer", "runs:write"))
 async def submit(request: Request[Principal, Any, State], parts: Parts, hub: Hub, vault: Vault) -> Response[words.Job]:
     """Queue a graph. Its Idempotency-Key works once: the same again is refused, not answered alike."""
     body = await _submitted(request)
@@ -136,7 +136,7 @@ def _missing(why: list[str]) -> Invalid:
     return Invalid(why[0], code="missing_asset", errors=[FieldError("workflow", each, "missing_asset") for each in why])
 
 
-@get("/jobs", guards=[requires("viewer", "runs:read")])
+@get("/jobs", opt=requires("viewer", "runs:read"))
 async def list_jobs(
     request: Request[Principal, Any, State], db: Database, cursor: str | None = None, limit: Page = 20
 ) -> words.Jobs:
@@ -161,7 +161,7 @@ def _filters(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-@get("/jobs/{job_id:str}", guards=[requires("viewer", "runs:read")])
+@get("/jobs/{job_id:str}", opt=requires("viewer", "runs:read"))
 async def get_job(
     job_id: str, principal: Principal, db: Database, files: Files, hub: Hub, config: Config
 ) -> Response[words.Job]:
@@ -195,7 +195,7 @@ async def _outputs(db: Database, files: Files, config: Config, principal: Princi
     return [one for one in found if one is not None]
 
 
-@get("/jobs/{job_id:str}/workflow", guards=[requires("viewer", "runs:read")])
+@get("/jobs/{job_id:str}/workflow", opt=requires("viewer", "runs:read"))
 async def get_workflow(job_id: str, principal: Principal, db: Database) -> words.Workflow:
     """The graph as it was sent."""
     row = await _row(db, principal, job_id)
@@ -205,7 +205,7 @@ async def get_workflow(job_id: str, principal: Principal, db: Database) -> words
     return words.Workflow(with_references(shown(sent.api_graph, sent.inputs)))
 
 
-@post("/jobs/{job_id:str}/cancel", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/jobs/{job_id:str}/cancel", status_code=200, opt=requires("developer", "runs:write"))
 async def cancel(
     job_id: str, principal: Principal, db: Database, files: Files, hub: Hub, config: Config, ledger: Ledger
 ) -> words.Job:
@@ -216,7 +216,7 @@ async def cancel(
     return await _shown(db, files, hub, config, principal, job_id)
 
 
-@get("/jobs/{job_id:str}/events", guards=[requires("viewer", "runs:read")], media_type="text/event-stream")
+@get("/jobs/{job_id:str}/events", opt=requires("viewer", "runs:read"), media_type="text/event-stream")
 async def follow_job(
     job_id: str, request: Request[Principal, Any, State], db: Database, files: Files, hub: Hub, config: Config
 ) -> Stream:

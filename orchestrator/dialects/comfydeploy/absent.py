@@ -11,7 +11,7 @@ from orchestrator.auth import requires
 from orchestrator.errors import ApiProblem
 
 Verb = Literal["get", "post", "patch", "put", "delete"]
-GUARDS: Final = [requires("viewer", "workflows:read")]
+GUARDS: Final = requires("viewer", "workflows:read")
 BUILDS: Final = (
     "nothing is built here: a machine is what its agent starts, or a ComfyUI at an endpoint (POST /api/machine/custom)"
 )
@@ -97,7 +97,7 @@ def _absent(path: str, verbs: Sequence[Verb], instead: str) -> Any:
         raise NotHere(f"/api{path.partition('{')[0]} is not here: {instead}")
 
     absent.__doc__ = f"Refused: {instead}."
-    return route(path, http_method=[HttpMethod(verb.upper()) for verb in verbs], guards=GUARDS)(absent)
+    return route(path, http_method=[HttpMethod(verb.upper()) for verb in verbs], opt=GUARDS)(absent)
 
 
 handlers: Final = [_absent(path, verbs, instead) for path, verbs, instead in ABSENT]

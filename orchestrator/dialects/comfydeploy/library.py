@@ -32,8 +32,8 @@ from orchestrator.wire import VersionCreate
 
 Asking = Request[Principal, Any, State]
 Limit = Annotated[int, Parameter(ge=1, le=200)]
-LOOKS: Final = [requires("viewer", "workflows:read")]
-WRITES: Final = [requires("developer", "workflows:write")]
+LOOKS: Final = requires("viewer", "workflows:read")
+WRITES: Final = requires("developer", "workflows:write")
 MOST_MACHINES: Final = 200
 
 
@@ -91,7 +91,7 @@ async def _newest(db: Database, principal: Principal, workflow_id: UUID) -> Whol
     return found
 
 
-@post("/workflow/{workflow_id:uuid}/clone", status_code=200, guards=WRITES)
+@post("/workflow/{workflow_id:uuid}/clone", status_code=200, opt=WRITES)
 async def clone(workflow_id: UUID, request: Asking, db: Database) -> WorkflowRow:
     """A new workflow whose first version is the newest one of this; a body may give it a `name`."""
     body = await request.body()
@@ -107,7 +107,7 @@ async def clone(workflow_id: UUID, request: Asking, db: Database) -> WorkflowRow
     return workflow_row(await workflows.create(db, author, name, new), principal.organisation_id)
 
 
-@get("/workflow/{workflow_id:uuid}/export", guards=LOOKS)
+@get("/workflow/{workflow_id:uuid}/export", opt=LOOKS)
 async def export(workflow_id: UUID, request: Asking, db: Database) -> Response[Exported]:
     """The newest version as a file."""
     found = await _newest(db, request.user, workflow_id)
@@ -118,7 +118,7 @@ async def export(workflow_id: UUID, request: Asking, db: Database) -> Response[E
     return Response(whole, headers=headers, media_type="application/json")
 
 
-@get("/latest-hashes", guards=[requires("viewer", "machines:read")])
+@get("/latest-hashes", opt=requires("viewer", "machines:read"))
 async def latest_hashes(request: Asking, db: Database) -> dict[str, str | None]:
     """The newest version of ComfyUI that a connected machine runs. Nothing is built here, so no other hash counts."""
     found = await machines.page(db, request.user.organisation_id, None, MOST_MACHINES)
@@ -154,7 +154,7 @@ def _asset(config: Config, file: FileRow) -> Asset:
     return Asset(file.id, file.name, view_url(config, file.id), file.content_type, file.size, file.created_at)
 
 
-@get("/assets", guards=[requires("viewer", "files:read")])
+@get("/assets", opt=requires("viewer", "files:read"))
 async def list_assets(
     request: Asking,
     db: Database,
@@ -169,7 +169,7 @@ async def list_assets(
     return [_asset(config, file) for file in found]
 
 
-@get("/assets/{file_id:uuid}", guards=[requires("viewer", "files:read")])
+@get("/assets/{file_id:uuid}", opt=requires("viewer", "files:read"))
 async def get_asset(file_id: UUID, request: Asking, db: Database, config: Config) -> Asset:
     """One file."""
     found = await file_rows.of_organisation(db, request.user.organisation_id, [file_id])
@@ -178,7 +178,7 @@ async def get_asset(file_id: UUID, request: Asking, db: Database, config: Config
     return _asset(config, found[0])
 
 
-@delete("/assets/{file_id:uuid}", status_code=200, guards=[requires("developer", "files:write")])
+@delete("/assets/{file_id:uuid}", status_code=200, opt=requires("developer", "files:write"))
 async def remove_asset(file_id: UUID, request: Asking, db: Database) -> dict[str, str]:
     """Refused while a run that has not ended needs or makes it."""
     if not await file_lists.delete(db, request.user.organisation_id, file_id, request.user.actor):

@@ -116,7 +116,7 @@ async def make_key(
 # Keys
 
 
-@post("/platform/api-keys", status_code=200, guards=[requires("developer", "keys:write")])
+@post("/platform/api-keys", status_code=200, opt=requires("developer", "keys:write"))
 async def create_key(data: KeyCreate, request: Asking, db: Database, auth: Authenticator) -> NewKey:
     """Make a key."""
     name = data.name.strip()
@@ -126,7 +126,7 @@ async def create_key(data: KeyCreate, request: Asking, db: Database, auth: Authe
     return NewKey(secret, made.id, made.name)
 
 
-@get("/platform/api-keys", guards=[requires("developer", "keys:read")])
+@get("/platform/api-keys", opt=requires("developer", "keys:read"))
 async def list_keys(request: Asking, db: Database) -> list[ListedKey]:
     """The newest hundred, masked."""
     found = await keys.page(db, request.user.organisation_id, None, 100)
@@ -136,7 +136,7 @@ async def list_keys(request: Asking, db: Database) -> list[ListedKey]:
     ]
 
 
-@delete("/platform/api-keys/{key_id:uuid}", status_code=200, guards=[requires("developer", "keys:write")])
+@delete("/platform/api-keys/{key_id:uuid}", status_code=200, opt=requires("developer", "keys:write"))
 async def revoke_key(key_id: UUID, request: Asking, db: Database, auth: Authenticator) -> dict[str, str]:
     """Revoke a key that may do no more than the caller."""
     grant = await keys.grant_of(db, request.user.organisation_id, key_id)
@@ -187,7 +187,7 @@ async def collect_second(request_id: str, db: Database, auth: Authenticator) -> 
     return Response(await _collected(db, auth, found), headers={"Cache-Control": "no-store"})
 
 
-@post("/platform/comfyui/auth-request", status_code=200, guards=[requires("developer", "keys:write"), only_logins])
+@post("/platform/comfyui/auth-request", status_code=200, opt=requires("developer", "keys:write"), guards=[only_logins])
 async def grant_by_api(data: GrantRequest, request: Asking, db: Database) -> dict[str, str]:
     """Grant a request, for a page of one's own. A session's cookie works from our own origin only."""
     await _grant(db, request.user, data.request_id)
@@ -223,7 +223,8 @@ async def grant_page(request_id: str, request: Asking, principal: Principal | No
 @post(
     ["/auth-request/{request_id:str}", "/auth/request/{request_id:str}"],
     status_code=200,
-    guards=[requires("developer", "keys:write"), only_logins],
+    opt=requires("developer", "keys:write"),
+    guards=[only_logins],
 )
 async def grant_by_page(request_id: str, request: Asking, db: Database, config: Config) -> Template:
     """The button. A form of another site is refused before this: the cookie works from our own origin only."""

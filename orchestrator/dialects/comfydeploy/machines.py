@@ -27,8 +27,8 @@ Limit = Annotated[int, Parameter(ge=1, le=1000)]
 Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Url = Annotated[str, Meta(max_length=2000)]
-READS: Final = [requires("viewer", "machines:read")]
-WRITES: Final = [requires("developer", "machines:write")]
+READS: Final = requires("viewer", "machines:read")
+WRITES: Final = requires("developer", "machines:write")
 MOST: Final = 1000
 
 
@@ -111,7 +111,7 @@ async def _own(db: Database, organisation_id: str, machine_id: UUID) -> MachineR
     return _row(machine, organisation_id)
 
 
-@get("/machines", guards=READS)
+@get("/machines", opt=READS)
 async def list_machines(
     request: Asking,
     db: Database,
@@ -126,20 +126,20 @@ async def list_machines(
     return chosen[offset : offset + limit]
 
 
-@get("/machines/all", guards=READS)
+@get("/machines/all", opt=READS)
 async def all_machines(request: Asking, db: Database) -> list[MachineRow]:
     """Every machine, newest first."""
     organisation_id = request.user.organisation_id
     return [_row(machine, organisation_id) for machine in await machines.page(db, organisation_id, None, MOST)]
 
 
-@get("/machine/{machine_id:uuid}", guards=READS)
+@get("/machine/{machine_id:uuid}", opt=READS)
 async def get_machine(machine_id: UUID, request: Asking, db: Database) -> MachineRow:
     """One machine."""
     return await _own(db, request.user.organisation_id, machine_id)
 
 
-@post("/machine/custom", status_code=200, guards=WRITES)
+@post("/machine/custom", status_code=200, opt=WRITES)
 async def register(data: Custom, request: Asking, db: Database, vault: Vault) -> MachineRow:
     """Register a ComfyUI with the plugin at its endpoint."""
     reason = why_absent(data.type)
@@ -154,7 +154,7 @@ async def register(data: Custom, request: Asking, db: Database, vault: Vault) ->
     return _row(made, organisation_id)
 
 
-@patch("/machine/custom/{machine_id:uuid}", guards=WRITES)
+@patch("/machine/custom/{machine_id:uuid}", opt=WRITES)
 async def change(machine_id: UUID, data: Moved, request: Asking, db: Database, vault: Vault) -> MachineRow:
     """Rename a machine, or point it at another endpoint."""
     organisation_id, actor = request.user.organisation_id, request.user.actor
@@ -184,7 +184,7 @@ async def _move(db: Database, principal: Principal, machine_id: UUID, endpoint: 
         await organisations.delete_secret(db, organisation_id, token_name(present.id), actor)
 
 
-@delete("/machine/{machine_id:uuid}", status_code=200, guards=WRITES)
+@delete("/machine/{machine_id:uuid}", status_code=200, opt=WRITES)
 async def remove(machine_id: UUID, request: Asking, db: Database, force: bool = False) -> dict[str, str]:
     """Forget a machine. Refused while it works, unless forced."""
     organisation_id, actor = request.user.organisation_id, request.user.actor
@@ -193,7 +193,7 @@ async def remove(machine_id: UUID, request: Asking, db: Database, force: bool = 
     return {"message": "success"}
 
 
-@post("/machine-built", status_code=200, guards=WRITES)
+@post("/machine-built", status_code=200, opt=WRITES)
 async def built(data: Built, request: Asking, db: Database) -> dict[str, str]:
     """A builder says where a machine stands now: with a key of the machine's team, never by its id alone."""
     try:

@@ -43,8 +43,8 @@ from orchestrator.store.ledger import Change, Ledger
 WAIT_S: Final = 1800.0
 MOST_WITH_OUTPUTS: Final = 100
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-STARTS: Final = [requires("playground", "runs:write", bound=True)]
-READS: Final = [requires("playground", "runs:read", bound=True)]
+STARTS: Final = requires("playground", "runs:write", bound=True)
+READS: Final = requires("playground", "runs:read", bound=True)
 Asking = Request[Principal, Any, State]
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
 Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
@@ -132,7 +132,7 @@ async def _machine(db: Database, principal: Principal, machine_id: str) -> wire.
 # Queued
 
 
-@post("/run", status_code=200, guards=STARTS)
+@post("/run", status_code=200, opt=STARTS)
 async def start_run(request: Asking, data: words.StartRun, parts: Parts) -> words.RunId | words.Batched | words.Native:
     """The first generation's way to run a deployment, or a graph; and how the plugin begins what its editor queues."""
     if data.is_native_run:
@@ -148,7 +148,7 @@ async def start_run(request: Asking, data: words.StartRun, parts: Parts) -> word
     return await _queued(request, parts, wanted)
 
 
-@post(["/run/queue", "/run/deployment/queue"], status_code=200, guards=STARTS)
+@post(["/run/queue", "/run/deployment/queue"], status_code=200, opt=STARTS)
 async def queue_deployment(request: Asking, data: words.RunDeployment, parts: Parts) -> words.RunId | words.Batched:
     """Queue a run of a deployment, or many at once."""
     return await _queued(request, parts, data)
@@ -174,7 +174,7 @@ async def _begin_batch(request: Asking, parts: Parts, data: words.RunDeployment)
     return (await start_batch(parts, order, values)).id
 
 
-@post("/run/workflow/queue", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/run/workflow/queue", status_code=200, opt=requires("developer", "runs:write"))
 async def queue_graph(request: Asking, data: words.RunWorkflow, parts: Parts) -> words.RunId:
     """Queue a run of a graph."""
     return words.RunId(await begin_graph(request, parts, data))
@@ -183,13 +183,13 @@ async def queue_graph(request: Asking, data: words.RunWorkflow, parts: Parts) ->
 # Waited for
 
 
-@post(["/run/sync", "/run/deployment/sync"], status_code=200, guards=STARTS)
+@post(["/run/sync", "/run/deployment/sync"], status_code=200, opt=STARTS)
 async def wait_deployment(request: Asking, data: words.RunDeployment, parts: Parts, hub: Hub) -> list[words.Output]:
     """Run a deployment and answer with its outputs."""
     return await _waited(request, parts, hub, await begin(request, parts, data))
 
 
-@post("/run/workflow/sync", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/run/workflow/sync", status_code=200, opt=requires("developer", "runs:write"))
 async def wait_graph(request: Asking, data: words.RunWorkflow, parts: Parts, hub: Hub) -> list[words.Output]:
     """Run a graph and answer with its outputs."""
     return await _waited(request, parts, hub, await begin_graph(request, parts, data))
@@ -209,13 +209,13 @@ async def _waited(request: Asking, parts: Parts, hub: Hub, run_id: str) -> list[
 # Streamed
 
 
-@post(["/run/stream", "/run/deployment/stream"], status_code=200, guards=STARTS)
+@post(["/run/stream", "/run/deployment/stream"], status_code=200, opt=STARTS)
 async def stream_deployment(request: Asking, data: words.RunDeployment, parts: Parts, hub: Hub) -> Stream:
     """Run a deployment and follow it."""
     return _streamed(request, parts, hub, await begin(request, parts, data))
 
 
-@post("/run/workflow/stream", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/run/workflow/stream", status_code=200, opt=requires("developer", "runs:write"))
 async def stream_graph(request: Asking, data: words.RunWorkflow, parts: Parts, hub: Hub) -> Stream:
     """Run a graph and follow it."""
     return _streamed(request, parts, hub, await begin_graph(request, parts, data))
@@ -256,13 +256,13 @@ def _update(event: str, data: Any) -> bytes:
 # Looked at
 
 
-@get("/run", guards=READS)
+@get("/run", opt=READS)
 async def get_run_by_query(run_id: UUID, request: Asking, parts: Parts, hub: Hub) -> words.Run:
     """The first generation's way to ask for a run."""
     return await shown(request.user, parts, hub, run_id)
 
 
-@get("/run/{run_id:uuid}", guards=READS)
+@get("/run/{run_id:uuid}", opt=READS)
 async def get_run(run_id: UUID, request: Asking, parts: Parts, hub: Hub, queue_position: bool = False) -> words.Run:
     """A run with its outputs; with queue_position how many wait before it."""
     return await shown(request.user, parts, hub, run_id, queue_position=queue_position)
@@ -288,7 +288,7 @@ async def own(db: Database, principal: Principal, run_id: UUID) -> store.RunRow:
     return row
 
 
-@post("/run/{run_id:uuid}/cancel", status_code=200, guards=STARTS)
+@post("/run/{run_id:uuid}/cancel", status_code=200, opt=STARTS)
 async def cancel_run(run_id: UUID, request: Asking, db: Database, ledger: Ledger) -> words.Done:
     """Idempotent: a run that has ended stays as it ended."""
     await own(db, request.user, run_id)
@@ -302,7 +302,7 @@ async def cancel_run(run_id: UUID, request: Asking, db: Database, ledger: Ledger
 
 @get(
     ["/workflow/{workflow_id:uuid}/runs", "/v2/workflow/{workflow_id:uuid}/runs"],
-    guards=[requires("viewer", "runs:read")],
+    opt=requires("viewer", "runs:read"),
 )
 async def runs_of_workflow(
     workflow_id: UUID,
@@ -333,7 +333,7 @@ async def runs_of_workflow(
     return [words.run_of(row, await shown_outputs(db, files, organisation_id, row.id)) for row in rows]
 
 
-@get("/deployment/{deployment_id:uuid}/runs", guards=[requires("viewer", "runs:read")])
+@get("/deployment/{deployment_id:uuid}/runs", opt=requires("viewer", "runs:read"))
 async def runs_of_deployment(
     deployment_id: UUID, request: Asking, db: Database, limit: Limit = 100, offset: Offset = 0
 ) -> list[words.Run]:
@@ -344,7 +344,7 @@ async def runs_of_deployment(
     return [words.run_of(row, None) for row in rows]
 
 
-@get("/workflow/{workflow_id:uuid}/run/latest", guards=[requires("viewer", "runs:read")])
+@get("/workflow/{workflow_id:uuid}/run/latest", opt=requires("viewer", "runs:read"))
 async def latest_run(workflow_id: UUID, request: Asking, parts: Parts, hub: Hub) -> words.Run:
     """A workflow's newest run."""
     organisation_id = request.user.organisation_id
@@ -354,7 +354,7 @@ async def latest_run(workflow_id: UUID, request: Asking, parts: Parts, hub: Hub)
     return await shown(request.user, parts, hub, UUID(rows[0].id))
 
 
-@get("/runs/count", guards=[requires("viewer", "runs:read")])
+@get("/runs/count", opt=requires("viewer", "runs:read"))
 async def count_runs(
     request: Asking,
     db: Database,

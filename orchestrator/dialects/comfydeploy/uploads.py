@@ -50,7 +50,7 @@ def view_url(config: Config, file_id: str) -> str:
     return f"{config.base_url}/api/view?file={file_id}"
 
 
-@get("/upload-url", guards=[requires("playground", "files:write")])
+@get("/upload-url", opt=requires("playground", "files:write"))
 async def upload_url(
     request: Asking,
     parts: Parts,
@@ -96,7 +96,7 @@ async def put_input(
     await comfydeploy.add_input(parts.db, str(organisation_id), file_id, name, content_type, draft.size, draft.sha256)
 
 
-@post("/file/upload", status_code=200, guards=[requires("playground", "files:write")], request_max_body_size=None)
+@post("/file/upload", status_code=200, opt=requires("playground", "files:write"), request_max_body_size=None)
 async def upload(request: Asking, parts: Parts) -> Uploaded:
     """multipart/form-data with a part named `file`."""
     config, organisation_id = parts.config, request.user.organisation_id
@@ -113,7 +113,7 @@ async def upload(request: Asking, parts: Parts) -> Uploaded:
     return Uploaded("File uploaded successfully", file.id, file.name, view_url(config, file.id))
 
 
-@get("/view", guards=[requires("playground", "files:read")])
+@get("/view", opt=requires("playground", "files:read"))
 async def view(
     request: Asking, db: Database, files: Files, file_id: Annotated[UUID, QueryParameter(name="file")]
 ) -> Response[None]:

@@ -28,10 +28,10 @@ from orchestrator.wire import Deployment, Environment, InputSpec, Version, Versi
 Asking = Request[Principal, Any, State]
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
 Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
-READS: Final = [requires("viewer", "workflows:read")]
-WRITES: Final = [requires("developer", "workflows:write")]
-DEPLOYS: Final = [requires("developer", "deployments:write")]
-LOOKS: Final = [requires("viewer", "deployments:read")]
+READS: Final = requires("viewer", "workflows:read")
+WRITES: Final = requires("developer", "workflows:write")
+DEPLOYS: Final = requires("developer", "deployments:write")
+LOOKS: Final = requires("viewer", "deployments:read")
 UNNAMED: Final = re.compile(r"\s*")
 InputType = dict[str, Any]
 
@@ -178,7 +178,7 @@ async def _new_version(
 # Uploading
 
 
-@post(["/workflow", "/upload"], status_code=200, guards=WRITES)
+@post(["/workflow", "/upload"], status_code=200, opt=WRITES)
 async def upload(data: Upload, request: Asking, db: Database) -> Uploaded:
     """A new workflow with its first version, or (first generation) the next version of one."""
     second = data.name is not None
@@ -221,7 +221,7 @@ async def _preview(db: Database, principal: Principal, version_id: str, machine_
         await deployments.put(db, principal.organisation_id, placement, principal.actor)
 
 
-@post("/workflow/{workflow_id:uuid}/version", status_code=200, guards=WRITES)
+@post("/workflow/{workflow_id:uuid}/version", status_code=200, opt=WRITES)
 async def upload_version(workflow_id: UUID, data: VersionUpload, request: Asking, db: Database) -> VersionRow:
     """The next version of a workflow."""
     ui_graph, api_graph = _graph("workflow", data.workflow), _graph("workflow_api", data.workflow_api)
@@ -246,7 +246,7 @@ def _version(row: Version) -> VersionRow:
     return VersionRow(row.id, row.workflow_id, row.version, row.comment, made, made, **graphs)
 
 
-@get(["/workflows", "/workflows/all"], guards=READS)
+@get(["/workflows", "/workflows/all"], opt=READS)
 async def list_workflows(
     request: Asking,
     db: Database,
@@ -260,7 +260,7 @@ async def list_workflows(
     return [workflow_row(row, organisation_id) for row in found]
 
 
-@get("/workflow/{workflow_id:uuid}", guards=READS)
+@get("/workflow/{workflow_id:uuid}", opt=READS)
 async def get_workflow(workflow_id: UUID, request: Asking, db: Database) -> dict[str, Any]:
     """A workflow with its newest version."""
     organisation_id = request.user.organisation_id
@@ -275,7 +275,7 @@ async def get_workflow(workflow_id: UUID, request: Asking, db: Database) -> dict
     return shown
 
 
-@patch("/workflow/{workflow_id:uuid}", guards=WRITES)
+@patch("/workflow/{workflow_id:uuid}", opt=WRITES)
 async def change_workflow(workflow_id: UUID, data: Rename, request: Asking, db: Database) -> WorkflowRow:
     """Rename a workflow, or (`deleted`) hide it."""
     organisation_id, author = request.user.organisation_id, _author(request.user)
@@ -292,7 +292,7 @@ async def change_workflow(workflow_id: UUID, data: Rename, request: Asking, db: 
     return shown
 
 
-@delete("/workflow/{workflow_id:uuid}", status_code=200, guards=WRITES)
+@delete("/workflow/{workflow_id:uuid}", status_code=200, opt=WRITES)
 async def delete_workflow(workflow_id: UUID, request: Asking, db: Database) -> dict[str, str]:
     """Hide a workflow and its deployments; its runs stay."""
     if not await workflows.delete(db, _author(request.user), workflow_id):
@@ -300,7 +300,7 @@ async def delete_workflow(workflow_id: UUID, request: Asking, db: Database) -> d
     return {"message": "success"}
 
 
-@get("/workflow/{workflow_id:uuid}/versions", guards=READS)
+@get("/workflow/{workflow_id:uuid}/versions", opt=READS)
 async def list_versions(
     workflow_id: UUID, request: Asking, db: Database, limit: Limit = 100, offset: Offset = 0
 ) -> list[VersionRow]:
@@ -312,7 +312,7 @@ async def list_versions(
     return [_version(row) for row in found[offset:]]
 
 
-@get("/workflow/{workflow_id:uuid}/version/{number:int}", guards=READS)
+@get("/workflow/{workflow_id:uuid}/version/{number:int}", opt=READS)
 async def get_version(workflow_id: UUID, number: int, request: Asking, db: Database) -> VersionRow:
     """One version with its graphs."""
     found = None
@@ -323,7 +323,7 @@ async def get_version(workflow_id: UUID, number: int, request: Asking, db: Datab
     return _version(found)
 
 
-@get("/workflow-version/{version_id:uuid}", guards=READS)
+@get("/workflow-version/{version_id:uuid}", opt=READS)
 async def load_version(version_id: UUID, request: Asking, db: Database) -> VersionRow:
     """One version by its id: what the ComfyUI page loads its graph from."""
     organisation_id = request.user.organisation_id
@@ -377,7 +377,7 @@ async def _own(db: Database, principal: Principal, deployment_id: UUID) -> Deplo
     return await _deployment(db, principal.organisation_id, row)
 
 
-@post("/deployment", status_code=200, guards=DEPLOYS)
+@post("/deployment", status_code=200, opt=DEPLOYS)
 async def deploy(data: Deploy, request: Asking, db: Database) -> DeploymentRow:
     """Make the workflow's deployment of that environment, or move it to this version and machine."""
     machine_id = _uuid("machine_id", data.machine_id) if data.machine_id else None
@@ -395,13 +395,13 @@ async def _share(db: Database, principal: Principal, deployment_id: UUID) -> Non
         await shares.create(db, _author(principal), deployment_id, new_slug(), None, "")
 
 
-@get("/deployment/{deployment_id:uuid}", guards=LOOKS)
+@get("/deployment/{deployment_id:uuid}", opt=LOOKS)
 async def get_deployment(deployment_id: UUID, request: Asking, db: Database) -> DeploymentRow:
     """One deployment."""
     return await _own(db, request.user, deployment_id)
 
 
-@patch("/deployment/{deployment_id:uuid}", guards=DEPLOYS)
+@patch("/deployment/{deployment_id:uuid}", opt=DEPLOYS)
 async def redeploy(deployment_id: UUID, data: Redeploy, request: Asking, db: Database) -> DeploymentRow:
     """Move a deployment to another version or machine."""
     changed = await deployments.change(
@@ -418,7 +418,7 @@ async def redeploy(deployment_id: UUID, data: Redeploy, request: Asking, db: Dat
     return await _own(db, request.user, deployment_id)
 
 
-@delete("/deployment/{deployment_id:uuid}", status_code=200, guards=DEPLOYS)
+@delete("/deployment/{deployment_id:uuid}", status_code=200, opt=DEPLOYS)
 async def undeploy(deployment_id: UUID, request: Asking, db: Database) -> dict[str, str]:
     """It can be run no more; its runs stay."""
     if not await deployments.delete(db, request.user.organisation_id, deployment_id, request.user.actor):
@@ -426,7 +426,7 @@ async def undeploy(deployment_id: UUID, request: Asking, db: Database) -> dict[s
     return {"message": "success"}
 
 
-@get("/deployments", guards=LOOKS)
+@get("/deployments", opt=LOOKS)
 async def list_deployments(
     request: Asking, db: Database, environment: Environment | None = None, page_size: Limit = 100, offset: Offset = 0
 ) -> list[DeploymentRow]:
@@ -437,7 +437,7 @@ async def list_deployments(
     return [await _deployment(db, organisation_id, row) for row in chosen[offset : offset + page_size]]
 
 
-@get("/workflow/{workflow_id:uuid}/deployments", guards=LOOKS)
+@get("/workflow/{workflow_id:uuid}/deployments", opt=LOOKS)
 async def deployments_of_workflow(workflow_id: UUID, request: Asking, db: Database) -> list[DeploymentRow]:
     """A workflow's deployments."""
     organisation_id = request.user.organisation_id

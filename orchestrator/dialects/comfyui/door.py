@@ -80,7 +80,7 @@ OPT: Final[dict[str, Any]] = {"principal_by": principal_of}
 
 @post(
     "/api/v1/comfyui-links",
-    guards=[requires("developer", "runs:write")],
+    opt=requires("developer", "runs:write"),
     operation_id="create_comfyui_link",
     include_in_schema=False,
 )

@@ -47,14 +47,14 @@ class Reference(Struct):
     type: str = "output"
 
 
-@post("/upload/image", status_code=200, guards=[requires("developer", "files:write")], request_max_body_size=None)
+@post("/upload/image", status_code=200, opt=requires("developer", "files:write"), request_max_body_size=None)
 async def upload(request: Request[Principal, Any, State], parts: Parts) -> dict[str, str]:
     """multipart: `image`, `overwrite`, `subfolder`. Another content under the same name gets a name of its own."""
     form, draft = await _received(request, parts)
     return await _named(parts, request.user, form, draft)
 
 
-@post("/upload/mask", status_code=200, guards=[requires("developer", "files:write")], request_max_body_size=None)
+@post("/upload/mask", status_code=200, opt=requires("developer", "files:write"), request_max_body_size=None)
 async def upload_mask(request: Request[Principal, Any, State], parts: Parts) -> dict[str, str]:
     """The same, and `original_ref`: what is kept is that picture with the alpha of the one that is sent."""
     form, draft = await _received(request, parts)
@@ -144,7 +144,7 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-@get("/view", guards=[requires("viewer", "files:read")])
+@get("/view", opt=requires("viewer", "files:read"))
 async def view(
     request: Request[Principal, Any, State],
     db: Database,

@@ -23,7 +23,7 @@ from orchestrator.wire import Machine
 
 MOST_MACHINES: Final = 100
 MOST_UPLOADS: Final = 500
-SEES: Final = [requires("viewer", "machines:read")]
+SEES: Final = requires("viewer", "machines:read")
 
 
 async def _info(db: Database, principal: Principal) -> Info:
@@ -31,13 +31,13 @@ async def _info(db: Database, principal: Principal) -> Info:
     return with_uploads(info, await comfyui.input_paths(db, sender_of(principal), MOST_UPLOADS))
 
 
-@get("/object_info", guards=SEES)
+@get("/object_info", opt=SEES)
 async def object_info(principal: Principal, db: Database) -> Response[bytes]:
     """Every class that a machine has; `availability` says which machines."""
     return Response(msgspec.json.encode(await _info(db, principal)), media_type=MediaType.JSON)
 
 
-@get("/object_info/{name:str}", guards=SEES)
+@get("/object_info/{name:str}", opt=SEES)
 async def object_info_of(name: str, principal: Principal, db: Database) -> Info:
     """One class, or nothing."""
     info = await _info(db, principal)
@@ -49,7 +49,7 @@ async def _machines(db: Database, principal: Principal) -> list[tuple[Machine, I
     return [(machine, msgspec.convert(machine.inventory, Inventory)) for machine in found if machine.connected]
 
 
-@get("/system_stats", guards=SEES)
+@get("/system_stats", opt=SEES)
 async def system_stats(principal: Principal, db: Database) -> dict[str, Any]:
     """The connected machines' memory together, and each of their devices."""
     found = await _machines(db, principal)
@@ -87,19 +87,19 @@ def _devices(found: list[tuple[Machine, Inventory]]) -> Iterator[dict[str, Any]]
             index += 1
 
 
-@get("/features", guards=SEES)
+@get("/features", opt=SEES)
 async def features(config: Config) -> dict[str, Any]:
     """What the socket and uploads can take."""
     return {"supports_preview_metadata": True, "max_upload_size": config.max_upload}
 
 
-@get("/models", guards=SEES)
+@get("/models", opt=SEES)
 async def model_folders(principal: Principal, db: Database) -> list[str]:
     """The kinds of models that a machine has."""
     return sorted(await _models(db, principal))
 
 
-@get("/models/{folder:str}", guards=SEES)
+@get("/models/{folder:str}", opt=SEES)
 async def models_in(folder: str, principal: Principal, db: Database) -> list[str]:
     """The models of a kind, on whatever machine."""
     found = await _models(db, principal)
@@ -108,7 +108,7 @@ async def models_in(folder: str, principal: Principal, db: Database) -> list[str
     return sorted(found[folder])
 
 
-@get("/embeddings", guards=SEES)
+@get("/embeddings", opt=SEES)
 async def embeddings(principal: Principal, db: Database) -> list[str]:
     """Names without their endings."""
     names = (await _models(db, principal)).get("embeddings", set())
@@ -123,25 +123,25 @@ async def _models(db: Database, principal: Principal) -> dict[str, set[str]]:
     return found
 
 
-@get("/extensions", guards=SEES)
+@get("/extensions", opt=SEES)
 async def extensions() -> list[str]:
     """None: scripts of node packs stay on their machines."""
     return []
 
 
-@get("/templates/index.json", guards=SEES)
+@get("/templates/index.json", opt=SEES)
 async def templates() -> list[Any]:
     """No example workflows; the front end waits for the list."""
     return []
 
 
-@get("/experiment/models", guards=SEES)
+@get("/experiment/models", opt=SEES)
 async def model_places(principal: Principal, db: Database) -> list[dict[str, Any]]:
     """The kinds of models, whose folders are each machine's own."""
     return [{"name": folder, "folders": []} for folder in sorted(await _models(db, principal))]
 
 
-@get("/experiment/models/{folder:str}", guards=SEES)
+@get("/experiment/models/{folder:str}", opt=SEES)
 async def models_at(folder: str, principal: Principal, db: Database) -> list[dict[str, Any]]:
     """The models of a kind, as the front end's library lists them."""
     found: dict[str, int] = {}
@@ -150,7 +150,7 @@ async def models_at(folder: str, principal: Principal, db: Database) -> list[dic
     return [{"name": name, "pathIndex": 0, "size": size} for name, size in sorted(found.items())]
 
 
-@get(["/i18n", "/workflow_templates"], guards=SEES)
+@get(["/i18n", "/workflow_templates"], opt=SEES)
 async def nothing_more() -> dict[str, Any]:
     """No translations and no templates of node packs."""
     return {}

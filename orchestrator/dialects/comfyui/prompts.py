@@ -37,7 +37,7 @@ FRONT: Final = 1
 """The priority of a prompt that asks for the front of the queue."""
 
 
-@post("/prompt", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/prompt", status_code=200, opt=requires("developer", "runs:write"))
 async def queue_prompt(request: Request[Principal, Any, State], parts: Parts, vault: Vault) -> Response[dict[str, Any]]:
     """Queue a graph; the prompt's id is the run's. Refused as ComfyUI refuses."""
     body = await json_object(request)
@@ -127,13 +127,13 @@ def _node_errors(graph: dict[str, Any], errors: list[FieldError]) -> dict[str, A
     return found
 
 
-@get("/prompt", guards=[requires("viewer", "runs:read")])
+@get("/prompt", opt=requires("viewer", "runs:read"))
 async def remaining(principal: Principal, db: Database) -> dict[str, Any]:
     """How many prompts of the sender's have not ended."""
     return {"exec_info": {"queue_remaining": await comfyui.waiting(db, sender_of(principal))}}
 
 
-@get("/queue", guards=[requires("viewer", "runs:read")])
+@get("/queue", opt=requires("viewer", "runs:read"))
 async def queue(principal: Principal, db: Database) -> dict[str, Any]:
     """The sender's prompts that run, and those that wait."""
     info = await INFOS.of(db, principal.organisation_id)
@@ -152,7 +152,7 @@ def item_of(prompt: Prompt, info: Info) -> list[Any]:
     return [prompt.number, prompt.id, graph, prompt.extra, outputs]
 
 
-@post("/queue", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/queue", status_code=200, opt=requires("developer", "runs:write"))
 async def change_queue(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[bytes]:
     """`clear` or `delete`: prompts of the sender's that wait are cancelled."""
     body = await json_object(request)
@@ -170,7 +170,7 @@ async def _cancel(ledger: Ledger, principal: Principal, run_ids: list[str]) -> N
     await ledger.change_all(changes)
 
 
-@post("/interrupt", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/interrupt", status_code=200, opt=requires("developer", "runs:write"))
 async def interrupt(request: Request[Principal, Any, State], db: Database, ledger: Ledger) -> Response[bytes]:
     """Stop the sender's prompts that a machine has, or the one named."""
     wanted = (await json_object(request)).get("prompt_id")
@@ -180,13 +180,13 @@ async def interrupt(request: Request[Principal, Any, State], db: Database, ledge
     return done()
 
 
-@post("/free", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/free", status_code=200, opt=requires("developer", "runs:write"))
 async def free() -> Response[bytes]:
     """Nothing is freed: machines are shared, and forget models when they need the room."""
     return done()
 
 
-@get("/history", guards=[requires("viewer", "runs:read")])
+@get("/history", opt=requires("viewer", "runs:read"))
 async def history(
     principal: Principal, db: Database, max_items: int | None = None, offset: HistoryOffset = -1
 ) -> dict[str, Any]:
@@ -196,7 +196,7 @@ async def history(
     return await _entries(db, principal, found)
 
 
-@get("/history/{prompt_id:str}", guards=[requires("viewer", "runs:read")])
+@get("/history/{prompt_id:str}", opt=requires("viewer", "runs:read"))
 async def history_of(prompt_id: str, principal: Principal, db: Database) -> dict[str, Any]:
     """One prompt that has ended, or nothing."""
     try:
@@ -225,7 +225,7 @@ def _entry(prompt: Prompt, info: Info, made: list[comfyui.MadeRow]) -> dict[str,
     return prompts.history_entry(item_of(prompt, info), prompts.ui_of(prompt.id, mine), prompt.status, [start, end])
 
 
-@post("/history", status_code=200, guards=[requires("developer", "runs:write")])
+@post("/history", status_code=200, opt=requires("developer", "runs:write"))
 async def change_history(request: Request[Principal, Any, State], db: Database) -> Response[bytes]:
     """`clear` or `delete`: taken out of the sender's history; the runs stay."""
     body = await json_object(request)

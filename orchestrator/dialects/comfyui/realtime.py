@@ -146,7 +146,7 @@ class Loop:
         await self._socket.send_data(msgspec.json.encode({"event": event, "data": data}).decode(), mode="text")
 
 
-@websocket("/api/v1/realtime/{deployment_id:uuid}", opt=OPT, guards=[requires("playground", "runs:write", bound=True)])
+@websocket("/api/v1/realtime/{deployment_id:uuid}", opt=OPT | requires("playground", "runs:write", bound=True))
 async def loop(socket: Socket, deployment_id: UUID, parts: Parts, hub: Hub, fleet: Fleet) -> None:
     """Pictures in, pictures out, for as long as the socket is open."""
     await socket.accept()

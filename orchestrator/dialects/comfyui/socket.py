@@ -133,7 +133,7 @@ class Client:
         await self._socket.send_data(msgspec.json.encode({"type": name, "data": data}).decode(), mode="text")
 
 
-@websocket("/ws", guards=[requires("viewer", "runs:read")])
+@websocket("/ws", opt=requires("viewer", "runs:read"))
 async def live(socket: Socket, db: Database, hub: Hub, config: Config) -> None:
     """Messages about the prompts that were sent with this `clientId`."""
     await socket.accept()

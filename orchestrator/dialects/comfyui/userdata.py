@@ -24,12 +24,12 @@ MOST_FILES: Final = 2_000
 LONGEST_PATH: Final = 500
 MOVE: Final = re.compile(rb"/userdata/([^/?]+)/move/([^/?]+)$")
 """In the path as it came, where the slashes of names are still encoded."""
-READS: Final = [requires("viewer", "workflows:read")]
-WRITES: Final = [requires("developer", "workflows:write")]
+READS: Final = requires("viewer", "workflows:read")
+WRITES: Final = requires("developer", "workflows:write")
 AnyRequest = Request[Principal, Any, State]
 
 
-@get("/users", guards=READS)
+@get("/users", opt=READS)
 async def users() -> dict[str, Any]:
     """One user: the sender."""
     return {"storage": "server", "migrated": True}
@@ -40,26 +40,26 @@ async def _settings(db: Database, sender: Sender) -> dict[str, Any]:
     return {} if body is None else msgspec.json.decode(body, type=dict[str, Any])
 
 
-@get("/settings", guards=READS)
+@get("/settings", opt=READS)
 async def settings(principal: Principal, db: Database) -> dict[str, Any]:
     """All of them."""
     return await _settings(db, sender_of(principal))
 
 
-@get("/settings/{name:str}", guards=READS)
+@get("/settings/{name:str}", opt=READS)
 async def setting(name: str, principal: Principal, db: Database) -> Response[bytes]:
     """One, or null."""
     value = (await _settings(db, sender_of(principal))).get(name)
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-@post("/settings", status_code=200, guards=WRITES)
+@post("/settings", status_code=200, opt=WRITES)
 async def change_settings(request: AnyRequest, db: Database) -> Response[bytes]:
     """Those named are changed, the others stay."""
     return await _merge(db, sender_of(request.user), await json_object(request))
 
 
-@post("/settings/{name:str}", status_code=200, guards=WRITES)
+@post("/settings/{name:str}", status_code=200, opt=WRITES)
 async def change_setting(name: str, request: AnyRequest, db: Database) -> Response[bytes]:
     """One is changed, to any JSON value."""
     try:
@@ -91,7 +91,7 @@ def _path(given: str) -> str:
     return path
 
 
-@get("/userdata", guards=READS)
+@get("/userdata", opt=READS)
 async def listing(
     request: AnyRequest, db: Database, recurse: bool = False, full_info: bool = False, split: bool = False
 ) -> list[Any]:
@@ -123,7 +123,7 @@ def _about(one: Kept) -> dict[str, Any]:
     }
 
 
-@get("/userdata/{file:path}", guards=READS)
+@get("/userdata/{file:path}", opt=READS)
 async def read(file: str, principal: Principal, db: Database) -> Response[bytes]:
     """A file's bytes."""
     body = await comfyui.read(db, sender_of(principal), _path(file))
@@ -133,7 +133,7 @@ async def read(file: str, principal: Principal, db: Database) -> Response[bytes]
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-@post("/userdata/{file:path}", status_code=200, guards=WRITES)
+@post("/userdata/{file:path}", status_code=200, opt=WRITES)
 async def write(
     file: str, request: AnyRequest, db: Database, overwrite: bool = True, full_info: bool = False
 ) -> Response[bytes]:
@@ -156,7 +156,7 @@ async def _stored(db: Database, sender: Sender, path: str, *, full_info: bool) -
     return Response(msgspec.json.encode(_about(found[0])), media_type="application/json")
 
 
-@get("/v2/userdata", guards=READS)
+@get("/v2/userdata", opt=READS)
 async def folder(principal: Principal, db: Database, path: str = "") -> list[dict[str, Any]]:
     """What stands in a folder, folders first."""
     below = f"{_path(path)}/" if path.strip("./") else ""
@@ -167,7 +167,7 @@ async def folder(principal: Principal, db: Database, path: str = "") -> list[dic
     return inner + [{**_about(one), "name": name, "type": "file"} for one, name in names if "/" not in name]
 
 
-@delete("/userdata/{file:path}", guards=WRITES)
+@delete("/userdata/{file:path}", opt=WRITES)
 async def remove(file: str, principal: Principal, db: Database) -> None:
     """Forget a file."""
     if not await comfyui.remove(db, sender_of(principal), _path(file)):

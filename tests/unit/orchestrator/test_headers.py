@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.api.headers import complete, cors, rate_limit
+from orchestrator.api.headers import completing, cors, rate_limit
 from orchestrator.config import Config
 from orchestrator.limits import Standing
 
@@ -15,10 +14,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def _headers(config: Config, *own: tuple[bytes, bytes], **state: Any) -> dict[bytes, bytes]:
-    app = SimpleNamespace(state=SimpleNamespace(config=config))
     message: Any = {"type": "http.response.start", "status": 200, "headers": list(own)}
-    scope: Any = {"type": "http", "method": "GET", "headers": [], "litestar_app": app, "state": state}
-    await complete(message, scope)
+    scope: Any = {"type": "http", "method": "GET", "headers": [], "state": state}
+    await completing(config)(message, scope)
     assert len(message["headers"]) == len(dict(message["headers"]))
     return dict(message["headers"])
 
