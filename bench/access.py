@@ -17,19 +17,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from statistics import median
+from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 from msgspec import Struct
 
 from bench.fleet import percentile
-from bench.http import Connection
+from bench.http import Connection, Pump, head_of
 from bench.system import PATIENCE_S, orchestrator
 from bench.table import Measure, measure
 from orchestrator.store.embedded import EmbeddedPostgres
 
-CONNECTIONS = 64
+CONNECTIONS = 128
 SECONDS = 3.0
-ROUNDS = 3
+ROUNDS = 5
 PACE = 100.0
 PATH = "/api/v1/runs"
 TWINS = ("bare-litestar", "bare-fastapi", "fastapi", "fastapi-plain")
@@ -86,20 +88,27 @@ async def _one(http: Connection, body: dict[str, object]) -> float:
 
 async def rate(server: Server, key: str, body: dict[str, object]) -> tuple[float, float]:
     """Requests a second, and for each CPU second of the server; every connection is kept busy."""
-    done = 0
+    data = msgspec.json.encode(body)
+    head = f"POST {PATH} HTTP/1.1\r\n{head_of(server.url, key)}Content-Length: {len(data)}\r\n"
+    once = f"{time.time_ns()}"
+
+    def following() -> bytes:
+        return f"{head}Idempotency-Key: {once}-{next(_numbers)}\r\n\r\n".encode() + data
+
     async with Connection(server.url, key) as http:
         await _one(http, body)
+    where, loop = urlsplit(server.url), asyncio.get_running_loop()
+    host, port = where.hostname or "", where.port or 80
     begin, cpu = time.perf_counter(), server.cpu_s()
-
-    async def work() -> None:
-        nonlocal done
-        async with Connection(server.url, key) as http:
-            while time.perf_counter() < begin + SECONDS:
-                await _one(http, body)
-                done += 1
-
-    await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
-    return done / (time.perf_counter() - begin), done / (server.cpu_s() - cpu)
+    pumps = [(await loop.create_connection(lambda: Pump(following), host, port))[1] for _ in range(CONNECTIONS)]
+    await asyncio.sleep(SECONDS)
+    done, took, used = sum(pump.done for pump in pumps), time.perf_counter() - begin, server.cpu_s() - cpu
+    for pump in pumps:
+        pump.stop()
+    failed = next((pump.failed for pump in pumps if pump.failed), None)
+    if failed is not None:
+        raise RuntimeError(f"{server.url}: {failed.decode(errors='replace')}")
+    return done / took, done / used
 
 
 async def paced(url: str, key: str, body: dict[str, object]) -> list[float]:

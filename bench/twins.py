@@ -1,15 +1,18 @@
 """`python -m bench.twins WHICH --dsn DSN --port-file FILE`: what starting a run is compared with.
 
 bare-litestar, bare-fastapi: a handler that decodes the body and answers, with nothing behind it. fastapi: the route as
-FastAPI and pydantic have it, with the same key look-up, role and scope, rate limit, Idempotency-Key, checks, SQL and
-headers of the answer: only the framework, its validation and its rendering differ. fastapi-plain: the same, but each
-request looks its target up and inserts its run by statements of its own, as one writes it without our coalescing queue.
+FastAPI and pydantic have it, with the same fields, key look-up, role, scope and bound deployments, rate limit,
+Idempotency-Key, limits of the body (size, depth, names that stand twice, U+0000), request id, trace, preferences,
+checks, SQL and headers of the answer: only the framework, its validation and its rendering differ. fastapi-plain: the
+same, but each request looks its target up and inserts its run by statements of its own, as one writes it without our
+coalescing queue.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -18,15 +21,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import litestar
+import msgspec
+import structlog
 import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from drivers.wire import RunId
 from orchestrator import wire
-from orchestrator.api import headers
+from orchestrator.api import headers, problems
 from orchestrator.auth import MachineCredentials
 from orchestrator.config import Config
+from orchestrator.errors import ApiProblem
 from orchestrator.files import Files
 from orchestrator.limits import Limits
 from orchestrator.live.abilities import Abilities
@@ -34,6 +40,7 @@ from orchestrator.live.parts import Parts
 from orchestrator.live.queue import Queue
 from orchestrator.live.starting import Order, start
 from orchestrator.runs.access import RANK
+from orchestrator.runs.preferences import wait_s, wants_stream
 from orchestrator.store import keys
 from orchestrator.store.db import Database
 from orchestrator.store.idempotency import Once, Repeated
@@ -43,6 +50,10 @@ from orchestrator.store.runs import NewRun
 from orchestrator.store.targets import Target, Wanted
 
 REMEMBER_S = 5.0
+ANY_JSON: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 @litestar.post("/api/v1/runs", status_code=202)
@@ -68,6 +79,8 @@ class RunCreate(BaseModel):
     timeout_s: Annotated[int, Field(ge=1, le=86400)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     pool: dict[Name, Name] = Field(default_factory=dict)
+    metadata: Annotated[dict[Name, Name], Field(max_length=50)] = Field(default_factory=dict)
+    tags: Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=20)] | None = None
 
 
 class RunAccepted(BaseModel):
@@ -109,6 +122,15 @@ class Twin:
 async def owner(request: Request, response: Response, authorization: Annotated[str, Header()]) -> keys.KeyOwner:
     """Whose key it is: looked up, remembered for seconds, and counted against its limit; what every answer says."""
     twin: Twin = request.app.state.twin
+    if int(request.headers.get("content-length", "0")) > twin.parts.config.max_body:
+        raise HTTPException(413)
+    try:
+        problems.decode(await request.body(), ANY_JSON)
+    except ApiProblem as problem:
+        raise HTTPException(problem.status, problem.detail) from problem
+    trace = TRACE.fullmatch(request.headers.get("traceparent", ""))
+    if trace is not None:
+        structlog.contextvars.bind_contextvars(trace_id=trace[1])
     name = digest(authorization.removeprefix("Bearer "))
     known = twin.known.get(name)
     if known is None or known[0] < time.monotonic():
@@ -125,7 +147,8 @@ async def owner(request: Request, response: Response, authorization: Annotated[s
             response.headers[name.decode()] = value.decode()
     if RANK[found.role] < RANK["playground"] or (found.scopes is not None and "runs:write" not in found.scopes):
         raise HTTPException(403)
-    response.headers["x-request-id"] = new_id()
+    sent_id = request.headers.get("x-request-id", "")
+    response.headers["x-request-id"] = sent_id if REQUEST_ID.fullmatch(sent_id) else new_id()
     response.headers.update(headers.STANDARD)
     return found
 
@@ -139,11 +162,26 @@ async def create(
 ) -> RunAccepted:
     """The route."""
     parts = request.app.state.twin.parts
+    if wants_stream(request.headers.get("accept")) or wait_s(request.headers.get("prefer")):
+        raise HTTPException(406)  # what follows is the short way only
+    if body.version_id is not None and RANK[caller.role] < RANK["developer"]:
+        raise HTTPException(422)
+    if body.deployment_id is None and caller.deployment_ids is not None:
+        raise HTTPException(403)
     once = None
     if idempotency_key is not None:
+        if not KEY.fullmatch(idempotency_key):
+            raise HTTPException(400)
         content = hashlib.sha256(await request.body()).digest()
         once = Once(f"key:{caller.key_id}", f"{request.method} {request.url.path}", digest(idempotency_key), content)
-    order = Order(organisation_id=caller.organisation_id, created_by=caller.user_id, once=once, **body.model_dump())
+    order = Order(
+        organisation_id=caller.organisation_id,
+        created_by=caller.user_id,
+        api_key_id=caller.key_id,
+        only=None if caller.deployment_ids is None else frozenset(caller.deployment_ids),
+        once=once,
+        **body.model_dump(),
+    )
     run = await start(parts, order)
     response.headers["Location"] = location = f"/api/v1/runs/{run.id}"
     return RunAccepted(id=run.id, status="not-started", url=parts.config.base_url + location)
