@@ -13,6 +13,7 @@ import sys
 
 import structlog
 
+from comfy_core import first_torch
 from comfy_core import log as logging_setup
 from comfy_core.config import read_settings, show_gpus
 from comfy_core.errors import ExecutorError
@@ -50,6 +51,7 @@ def main() -> None:
     surface = Surface(settings)
     attach(surface)
     prepare(surface)
+    first_torch.begin()
     from comfy_core.start import run  # noqa: PLC0415 - torch comes with it, and prestart scripts had to run first
 
     run(surface)

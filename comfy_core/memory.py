@@ -22,7 +22,7 @@ import torch
 
 from comfy_core.errors import OutOfMemory
 from comfy_core.limits import GIB, Limits
-from comfy_core.usage import PeakMeter, Peaks, free_of, resident
+from comfy_core.usage import PeakMeter, Peaks, free_of, give_back, resident
 
 Key = tuple[str, int, int]
 """Path, time of change in nanoseconds, size: a file that is replaced is another model."""
@@ -167,8 +167,9 @@ class Memory:
         self.collect()
 
     def collect(self) -> None:
-        """Give freed memory back to the device."""
+        """Give freed memory back to the device, and to the operating system."""
         gc.collect()
+        give_back()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -16,6 +16,7 @@ import structlog
 import torch
 from aiohttp import web
 
+from comfy_core import first_torch
 from comfy_core.around import Around
 from comfy_core.config import CacheSettings, DeviceSettings, NetworkSettings
 from comfy_core.errors import InputRefused
@@ -78,19 +79,31 @@ async def serve(surface: Surface) -> None:
     JOURNAL.tell = state.hub.logged
     surface.complete(state)
     surface.loop, surface.app = loop, open_app(state)
-    if not await _unless(stop, load_all(surface)):
+    first_torch.settle()
+    if surface.additions.packs and not await _unless(stop, _packs(surface)):
         return
     _end_on_signals(loop, stop)  # a pack may have set handlers of its own
-    gc.collect()
-    gc.freeze()  # torch and the node classes stay: no collection need look at them again
-    state.worker.start()
     runner = await _listen(surface, surface.app)
+    state.worker.start(_ready)
     if not surface.settings.quick_test:
         await stop.wait()
     for site in runner.sites:
         await site.stop()
     state.queue.interrupt()
     state.services.folders.wipe_temp()
+
+
+async def _packs(surface: Surface) -> None:
+    first_torch.complete()
+    await load_all(surface)
+    gc.collect()
+    first_torch.settle()
+
+
+def _ready() -> None:
+    """What the worker does before its first prompt."""
+    first_torch.complete()
+    first_torch.settle()
 
 
 def _end_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import time
@@ -20,6 +21,7 @@ RESET_PEAK = b"5"
 LOOK_EVERY_S = 0.1
 HIDING = 128 << 20
 """Bytes under an old peak that are worth a reset."""
+_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 BRIEF_S = 0.002
 """A run that ends sooner can have touched but a few megabytes; asking the kernel would take a tenth of its time."""
 
@@ -31,6 +33,12 @@ def resident() -> int:
             return int(file.read().split()[1]) * PAGE
     except OSError:
         return int(psutil.Process().memory_info().rss)
+
+
+def give_back() -> None:
+    """Have the allocator return what is free, which it would keep for the next time. glibc only."""
+    if _trim is not None:
+        _trim(0)
 
 
 def free_of(device: torch.device) -> tuple[int, int]:

@@ -55,11 +55,12 @@ class Worker:
         self._around = around
         self._wishes = Wishes()
         self._collected = time.monotonic()
+        self._since = False
         self._reporter: Reporter | None = None
 
-    def start(self) -> None:
-        """Start the thread; it ends with the process."""
-        threading.Thread(target=self._work, name="worker", daemon=True).start()
+    def start(self, first: Callable[[], None] = lambda: None) -> None:
+        """Start the thread; it ends with the process. first: what it does before it takes a prompt."""
+        threading.Thread(target=self._work, args=[first], name="worker", daemon=True).start()
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Ask for memory to be freed after the present prompt."""
@@ -71,7 +72,8 @@ class Worker:
         item, reporter = self._queue.running, self._reporter
         return reporter.last_node if item and reporter and item.client_id == client_id else None
 
-    def _work(self) -> None:
+    def _work(self, first: Callable[[], None]) -> None:
+        first()
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
@@ -107,11 +109,12 @@ class Worker:
             self._wishes.unload_models = True
         self._history.put(item.prompt_id, stored, _entry(result, reporter, prompt))
         took = round(time.perf_counter() - started, 4)
-        log.info("prompt done", prompt_id=item.prompt_id, status=result.status, seconds=took)
         self._reporter = None
         self._queue.done()
         if item.client_id is not None:
             self._post.send("executing", {"node": None, "prompt_id": item.prompt_id}, item.client_id)
+        self._post.hurry()
+        log.info("prompt done", prompt_id=item.prompt_id, status=result.status, seconds=took)
 
     async def _run(self, item: Item, prompt: DynamicPrompt, reporter: Reporter) -> Result:
         with self._around(item):
@@ -123,9 +126,10 @@ class Worker:
             self._engine.forget()
         if wishes.unload_models:
             self._memory.unload()
-        if busy and time.monotonic() - self._collected > COLLECT_EVERY_S:
+        self._since |= busy
+        if self._since and time.monotonic() - self._collected > COLLECT_EVERY_S:
             self._memory.collect()
-            self._collected = time.monotonic()
+            self._collected, self._since = time.monotonic(), False
 
 
 def _engine_failure(item: Item, error: Exception) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -71,7 +72,8 @@ async def test_the_queue_lists_whole_prompts(client: Client) -> None:
     running = [await client.queue(slow | {"i": image(4000, color)}) for color in (1, 2, 3)]
     waiting = {"v": n("PrimitiveInt", value=5), "s": n("PreviewAny", source=["v", 0]), "t": n("PreviewAny", source="x")}
     last = await client.queue(waiting, number=700.5, extra_data={"mine": 1}, partial_execution_targets=["t"])
-    queue = await client.get("/queue")
+    while not (queue := await client.get("/queue"))["queue_running"]:
+        await asyncio.sleep(0.01)  # a worker that has just started is not ready at once
     (found,) = [item for item in queue["queue_pending"] if item[1] == last]
     assert isinstance(found[3].pop("create_time"), int)
     assert found == [700.5, last, waiting, {"mine": 1, "client_id": client.client_id}, ["t"]]
