@@ -35,6 +35,9 @@ class Post(Protocol):
     def send_preview(self, preview: Any, facts: dict[str, Any], client_id: str | None) -> None:
         """A picture of what a node is at, as the node hands it over, with the facts of whose it is."""
 
+    def hurry(self) -> None:
+        """What was said until now goes out at once; without this it may wait for a moment and for more."""
+
     def later(self, delay: float, call: Callable[[], None]) -> None:
         """Call this on the server's loop after so many seconds."""
 
@@ -156,7 +159,7 @@ class Reporter:
             self._post.send(event, data, self._item.client_id)
 
     def _state(self, node_id: str, value: float, maximum: float, state: str) -> None:
-        self._states[node_id] = {
+        known = self._states.get(node_id) or {
             "value": value,
             "max": maximum,
             "state": state,
@@ -166,6 +169,7 @@ class Reporter:
             "parent_node_id": self._prompt.get_parent_node_id(node_id),
             "real_node_id": self._prompt.get_real_node_id(node_id),
         }
+        self._states[node_id] = known | {"value": value, "max": maximum, "state": state}
         with self._lock:
             first, self._dirty = not self._scheduled, True
             self._scheduled = True

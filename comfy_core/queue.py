@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import json
+import queue
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,9 +21,32 @@ from comfy_core.errors import QueueFull
 
 HISTORY_AT_MOST = 10_000
 HISTORY_BYTES = 64 << 20
+LONG = 4096
+"""Bytes of a history entry that are worth packing."""
 WAITING_AT_MOST = 10_000
 WAITING_BYTES = 1 << 30
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
+
+
+class Stop:
+    """Whether somebody asked that a prompt be stopped: an event that nobody waits for."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def is_set(self) -> bool:
+        """Whether it was asked."""
+        return self._asked
+
+    def set(self) -> None:
+        """Ask."""
+        self._asked = True
+
+    def clear(self) -> None:
+        """Take it back."""
+        self._asked = False
 
 
 @dataclass(order=True, slots=True)
@@ -35,7 +60,7 @@ class Item:
     extra_data: dict[str, Any] = field(compare=False)
     outputs: list[str] = field(compare=False)
     size: int = field(compare=False, default=0)
-    stop: threading.Event = field(compare=False, default_factory=threading.Event)
+    stop: Stop = field(compare=False, default_factory=Stop)
 
     @property
     def client_id(self) -> str | None:
@@ -53,7 +78,8 @@ class PromptQueue:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._came: queue.SimpleQueue[None] = queue.SimpleQueue()  # as often as there was a prompt
         self._waiting: list[Item] = []
         self._bytes = 0
         self._running: Item | None = None
@@ -63,7 +89,7 @@ class PromptQueue:
     @property
     def remaining(self) -> int:
         """How many prompts wait or run."""
-        with self._condition:
+        with self._lock:
             return len(self._waiting) + (self._running is not None)
 
     @property
@@ -82,7 +108,7 @@ class PromptQueue:
 
     def next_number(self) -> int:
         """Numbers count up per server."""
-        with self._condition:
+        with self._lock:
             self._numbers += 1
             return self._numbers - 1
 
@@ -95,21 +121,29 @@ class PromptQueue:
         outputs: list[str],
         size: int = 0,
     ) -> None:
-        """Queue a validated prompt. size: about how many bytes it takes. Raises QueueFull when enough wait already."""
-        with self._condition:
+        """Queue a validated prompt, to be announced. size: about how many bytes it takes.
+
+        Raises QueueFull when enough wait already.
+        """
+        with self._lock:
             if len(self._waiting) >= WAITING_AT_MOST or self._bytes + size > WAITING_BYTES:
                 raise QueueFull(f"{len(self._waiting)} prompts wait already; try again later")
             self._tickets += 1
             self._bytes += size
             heapq.heappush(self._waiting, Item(number, self._tickets, prompt_id, prompt, extra_data, outputs, size))
-            self._condition.notify()
         self._changed()
 
+    def announce(self) -> None:
+        """Wake the worker for a prompt that was put. Who has something else to say first, says it first."""
+        self._came.put(None)
+
     def take(self, timeout: float | None = None) -> Item | None:
-        """Wait for the next prompt and make it the running one; None when the time is up."""
-        with self._condition:
-            if not self._waiting:
-                self._condition.wait(timeout)
+        """Wait for the next prompt and make it the running one; None when the time is up, or it was taken out again."""
+        try:
+            self._came.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        with self._lock:
             if not self._waiting:
                 return None
             self._running = heapq.heappop(self._waiting)
@@ -119,18 +153,18 @@ class PromptQueue:
 
     def following(self) -> Item | None:
         """The prompt that comes after the running one, as far as is known now."""
-        with self._condition:
+        with self._lock:
             return self._waiting[0] if self._waiting else None
 
     def done(self) -> None:
         """The running prompt has ended."""
-        with self._condition:
+        with self._lock:
             self._running = None
         self._changed()
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Ask the running prompt to stop; with an id, only when it is that one."""
-        with self._condition:
+        with self._lock:
             if self._running is not None and prompt_id in (None, self._running.prompt_id):
                 self._running.stop.set()
 
@@ -144,7 +178,7 @@ class PromptQueue:
         self._keep(lambda _: False)
 
     def _keep(self, wanted: Callable[[Item], bool]) -> None:
-        with self._condition:
+        with self._lock:
             self._waiting = [item for item in self._waiting if wanted(item)]
             heapq.heapify(self._waiting)
             self._bytes = sum(item.size for item in self._waiting)
@@ -152,7 +186,7 @@ class PromptQueue:
 
     def shown(self) -> dict[str, list[Any]]:
         """The body of GET /queue."""
-        with self._condition:
+        with self._lock:
             running = [self._running.shown()] if self._running else []
             return {"queue_running": running, "queue_pending": [item.shown() for item in self._waiting]}
 
@@ -160,7 +194,8 @@ class PromptQueue:
 class History:
     """What became of the last prompts, oldest first, as JSON text: a tenth of the memory that the objects would take.
 
-    The oldest go when there are too many, or too many bytes of them.
+    Long texts, which say the same of each node, are packed to another tenth. The oldest go when there are too many, or
+    too many bytes of them.
     """
 
     def __init__(self, at_most: int = HISTORY_AT_MOST, bytes_at_most: int = HISTORY_BYTES) -> None:
@@ -173,7 +208,7 @@ class History:
     def put(self, prompt_id: str, prompt: str, rest: dict[str, Any]) -> None:
         """Store an entry: its `prompt` as JSON, and what else it holds. The newest always stays, however large."""
         more = dumps(rest)[1:-1]
-        text = f'{{"prompt": {prompt}{", " if more else ""}{more}}}'.encode()
+        text = _packed(f'{{"prompt": {prompt}{", " if more else ""}{more}}}'.encode())
         with self._lock:
             self._remove(prompt_id)
             self._entries[prompt_id] = text
@@ -185,16 +220,17 @@ class History:
         """{id: entry}, empty when unknown."""
         with self._lock:
             entry = self._entries.get(prompt_id)
-        return {} if entry is None else {prompt_id: json.loads(entry)}
+        return {} if entry is None else {prompt_id: json.loads(_unpacked(entry))}
 
     def window(self, max_items: int | None, offset: int = -1) -> dict[str, Any]:
         """Up to max_items entries from offset; the last ones when offset is negative."""
-        return {prompt_id: json.loads(entry) for prompt_id, entry in self._window(max_items, offset)}
+        return {prompt_id: json.loads(_unpacked(entry)) for prompt_id, entry in self._window(max_items, offset)}
 
     def window_text(self, max_items: int | None, offset: int = -1) -> bytes:
         """The same as one JSON text, which costs no parsing."""
         chosen = self._window(max_items, offset)
-        return b"{%s}" % b", ".join(json.dumps(prompt_id).encode() + b": " + entry for prompt_id, entry in chosen)
+        texts = (json.dumps(prompt_id).encode() + b": " + _unpacked(entry) for prompt_id, entry in chosen)
+        return b"{%s}" % b", ".join(texts)
 
     def delete(self, prompt_ids: Iterable[Any]) -> None:
         """Forget these."""
@@ -220,6 +256,15 @@ class History:
             return entries[max(offset, 0) :]
         start = max(len(entries) - max_items, 0) if offset < 0 else offset
         return entries[start : start + max_items]
+
+
+def _packed(text: bytes) -> bytes:
+    """A long text packed; a text begins with a brace, which nothing packed does."""
+    return zlib.compress(text, 1) if len(text) > LONG else text
+
+
+def _unpacked(entry: bytes) -> bytes:
+    return entry if entry.startswith(b"{") else zlib.decompress(entry)
 
 
 def dumps(data: Any) -> str:

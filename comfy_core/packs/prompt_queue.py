@@ -53,7 +53,9 @@ class PackQueue:
     def put(self, item: Sequence[Any]) -> None:
         """Queue a prompt that the caller has validated."""
         number, prompt_id, prompt, extra_data, outputs = item[:5]
-        attached().queue.put(number, prompt_id, prompt, dict(extra_data), list(outputs))
+        queue = attached().queue
+        queue.put(number, prompt_id, prompt, dict(extra_data), list(outputs))
+        queue.announce()
 
     def delete_queue_item(self, chosen: Callable[[QueueItem], Any]) -> bool:
         """Take the first waiting prompt for which this is true out; whether there was one."""

@@ -1,9 +1,9 @@
 """The WebSockets of all clients and the way to them from any thread. It knows no prompts.
 
 Messages from the worker are gathered for a moment and carried over to the loop together, so that neither a graph of
-thousands of nodes nor a prompt that takes a millisecond wakes it once per node; how a run ended is carried at once. A
-client that reads too slowly is closed with 1013 instead of filling memory. Pictures are encoded in a thread when their
-turn comes; of the small ones of one node that wait, only the newest is sent.
+thousands of nodes nor a prompt that takes a millisecond wakes it once per node; once a run is over, at once. A client
+that reads too slowly is closed with 1013 instead of filling memory. Pictures are encoded in a thread when their turn
+comes; of the small ones of one node that wait, only the newest is sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ LATE = WSCloseCode.TRY_AGAIN_LATER
 STATUS = "status"
 GATHER_S = 0.002
 TOGETHER_BYTES = 1 << 16
-AT_ONCE = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 GOODBYE_S = 2.0
 
 
@@ -48,19 +47,33 @@ class Client:
         self._bytes = 0
         self._newest: dict[Any, Preview] = {}
         self._late = False
+        self._idle = False
+        self._pictures = 0
         self._more = asyncio.Event()
 
     def push(self, message: Message) -> None:
         """Send this after what waits already."""
+        self.hold(message)
+        self._more.set()
+
+    def hold(self, message: Message) -> None:
+        """The same, but only once `go` is called."""
         if not self._late:
             self._wait(message, len(message[1]))
+
+    def go(self) -> None:
+        """Send what waits: here and now where nothing stands in the way, which is most often so, else by `pump`."""
+        if self._idle and self._pictures == 0 and not self._late and self._line.write(self._backlog):
+            self._backlog.clear()
+            self._bytes = 0
+        else:
+            self._more.set()
 
     def _wait(self, message: Message | Preview, weight: int) -> None:
         self._backlog.append(message)
         self._bytes += weight
         if len(self._backlog) > BACKLOG_AT_MOST or self._bytes > BACKLOG_BYTES:
             self._give_up()
-        self._more.set()
 
     def show(self, preview: Preview) -> None:
         """Send this picture after what waits already; a small one gives way to a newer one of its node."""
@@ -68,11 +81,13 @@ class Client:
             return
         if preview.replaceable:
             self._newest[preview.node_id] = preview
+        self._pictures += 1
         self._wait(preview, preview.weight)
 
     def _give_up(self) -> None:
         """It is too far behind: say so if it still reads, and let go of it in any case."""
         self._late = True
+        self._pictures = 0
         self._backlog.clear()
         self._newest.clear()
         asyncio.get_running_loop().call_later(GOODBYE_S, self._line.abort)
@@ -81,7 +96,9 @@ class Client:
         """Send until the socket closes or the client is too far behind."""
         try:
             while not self.socket.closed:
+                self._idle = not self._backlog
                 await self._more.wait()
+                self._idle = False
                 self._more.clear()
                 while self._backlog:
                     await self._send_some()
@@ -95,6 +112,7 @@ class Client:
         first = self._backlog[0]
         if isinstance(first, Preview):
             self._backlog.popleft()
+            self._pictures -= 1
             self._bytes -= first.weight
             if self._is_newest(first):
                 await self._send_picture(first)
@@ -203,14 +221,17 @@ class Hub:
         """Call this on the loop after so many seconds. Callable from any thread."""
         self._put(0, (delay, call), None)
 
+    def hurry(self) -> None:
+        """Carry now what was said until now. Callable from any thread."""
+        if self._loop is not None and not self._hurried:
+            self._woken = self._hurried = True
+            self._loop.call_soon_threadsafe(self._carry)
+
     def _put(self, event: str | int, data: Any, client_id: str | None) -> None:
         self._outbox.append((event, data, client_id))
         if self._loop is None:
             return
-        if event in AT_ONCE and not self._hurried:
-            self._woken = self._hurried = True
-            self._loop.call_soon_threadsafe(self._carry)
-        elif not self._woken:
+        if not self._woken:
             self._woken = True
             if threading.get_ident() == self._thread:
                 self._gather()
@@ -223,6 +244,7 @@ class Hub:
 
     def _carry(self) -> None:
         self._woken = self._hurried = False
+        told: dict[Client, None] = {}
         while self._outbox:
             event, data, client_id = self._outbox.popleft()
             if event == STATUS and client_id is None and self._statuses_follow():
@@ -234,6 +256,9 @@ class Hub:
             receivers = [known] if known else [] if client_id is not None else list(self._clients.values())
             if receivers:
                 _hand(event, data, receivers)
+                told.update(dict.fromkeys(receivers))
+        for client in told:
+            client.go()
 
     def _statuses_follow(self) -> bool:
         """Two more of them: ComfyUI sends two as a prompt is queued and taken, and clients may count on both."""
@@ -248,7 +273,7 @@ def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
     binary = isinstance(event, int)
     message = (WSMsgType.BINARY, struct.pack(">I", event) + data) if binary else encode(str(event), data)
     for client in receivers:
-        client.push(message)
+        client.hold(message)
 
 
 def encode(event: str, data: Any) -> Message:

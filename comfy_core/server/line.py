@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
@@ -29,14 +31,17 @@ class Line:
 
     async def send(self, messages: list[Message]) -> None:
         """Send messages in order. Raises ConnectionError when the line is cut."""
-        transport = self._transport
-        if transport is None or len(messages) == 1 or self.socket.compress or self._is_full(transport):
+        if len(messages) == 1 or not self.write(messages):
             for kind, data in messages:
                 await self.socket.send_frame(data, kind)
-        elif transport.is_closing():
-            raise ConnectionResetError("the line is closed")
-        else:
-            transport.write(b"".join([framed(kind, data) for kind, data in messages]))
+
+    def write(self, messages: Iterable[Any]) -> bool:
+        """Send messages at once, unless they have to wait or the line is cut; whether they are on their way."""
+        transport = self._transport
+        if transport is None or self.socket.compress or transport.is_closing() or self._is_full(transport):
+            return False
+        transport.write(b"".join([framed(kind, data) for kind, data in messages]))
+        return True
 
     def abort(self) -> None:
         """Cut the line, whatever is on its way."""

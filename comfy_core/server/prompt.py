@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from comfy_core.errors import InputRefused, QueueFull
@@ -48,7 +50,8 @@ async def post_prompt(request: web.Request) -> web.Response:
     except QueueFull as error:
         refused = {"error": _error("queue_full", "Too many prompts wait", str(error)), "node_errors": {}}
         return web.json_response(refused, status=503)
-    return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
+    accepted = {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+    return web.Response(body=msgspec.json.encode(accepted), content_type="application/json", charset="utf-8")
 
 
 def _wrong_shape(body: dict[str, Any]) -> str | None:
@@ -95,6 +98,8 @@ def _queue(state: State, body: dict[str, Any], prompt_id: str, number: float, ve
         extra["client_id"] = body["client_id"]
     extra["create_time"] = int(time.time() * 1000)
     state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good, size * TIMES_TEXT)
+    # Once the answer is written: two threads of Python that are awake get in each other's way.
+    asyncio.get_running_loop().call_soon(state.queue.announce)
 
 
 async def get_prompt(request: web.Request) -> web.Response:

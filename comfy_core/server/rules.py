@@ -30,8 +30,7 @@ PACKED = {"application/json", "text/plain"}
 
 def middlewares(cors_origin: str | None, compress: bool) -> list[Middleware]:
     """The rules in the order in which they are asked."""
-    first = _options if cors_origin else _origin_guard
-    return [first, _size_guard, _nonsense_guard, *([_pack] if compress else [])]
+    return [_open if cors_origin else _guarded, *([_pack] if compress else [])]
 
 
 def signs(cors_origin: str | None) -> list[Sign]:
@@ -40,17 +39,33 @@ def signs(cors_origin: str | None) -> list[Sign]:
 
 
 @web.middleware
-async def _options(request: web.Request, handler: Handler) -> web.StreamResponse:
-    return web.Response() if request.method == hdrs.METH_OPTIONS else await handler(request)
-
-
-@web.middleware
-async def _origin_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A page of another site must not reach a server on this machine through the user's browser."""
     host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
     if host and origin and _is_loopback(host) and not _same_place(host, origin):
         return web.Response(status=403)
-    return await _options(request, handler)
+    return await _open(request, handler)
+
+
+@web.middleware
+async def _open(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A body that says it is too large is refused before it is read, and one that cannot be unpacked is a bad request.
+
+    There is no file of a name that no file system takes.
+    """
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response()
+    most = request.client_max_size
+    if request.content_length is not None and request.content_length > most:
+        raise too_large(most, request.content_length)
+    try:
+        return await handler(request)
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise web.HTTPBadRequest(text="The body cannot be read") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise web.HTTPNotFound from error
 
 
 def _same_place(host: str, origin: str) -> bool:
@@ -74,28 +89,6 @@ def _split(url: str) -> SplitResult | None:
         return urlsplit(url)
     except ValueError:
         return None
-
-
-@web.middleware
-async def _size_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A body that says it is too large is refused before it is read."""
-    most = request.client_max_size
-    if request.content_length is not None and request.content_length > most:
-        raise too_large(most, request.content_length)
-    return await handler(request)
-
-
-@web.middleware
-async def _nonsense_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """There is no file of a name that no file system takes; a body that cannot be unpacked is a bad request."""
-    try:
-        return await handler(request)
-    except (web.RequestPayloadError, HttpProcessingError) as error:
-        raise web.HTTPBadRequest(text="The body cannot be read") from error
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise web.HTTPNotFound from error
 
 
 def too_large(most: int, actual: int) -> web.HTTPRequestEntityTooLarge:

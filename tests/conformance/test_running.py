@@ -23,6 +23,7 @@ def test_prompts_run_by_number_and_then_by_age() -> None:
     queue = PromptQueue(lambda: None)
     for name, number in (("b", 2), ("front", -3), ("a", 1.5), ("b2", 2), ("c", 7)):
         queue.put(number, name, {}, {"api_key_comfy_org": "k", "x": 1}, ["s"])
+        queue.announce()
     assert sorted(item[1] for item in queue.shown()["queue_pending"]) == ["a", "b", "b2", "c", "front"]
     ran = []
     while queue.remaining:
@@ -39,6 +40,7 @@ def test_an_interruption_is_of_the_prompt_that_runs() -> None:
     queue = PromptQueue(lambda: None)
     for name in ("a", "b"):
         queue.put(0, name, {}, {}, [])
+        queue.announce()
     queue.interrupt()
     first = queue.take()
     assert first is not None

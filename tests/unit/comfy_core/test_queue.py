@@ -46,6 +46,16 @@ def test_the_oldest_go_when_there_are_too_many_or_too_large_ones() -> None:
     assert list(history(3, bytes_at_most=10, padding=1000).window(None)) == ["p2"]
 
 
+def test_long_entries_are_packed() -> None:
+    """Ten thousand nodes that say the same take little, so more runs are kept; what comes back is what was put."""
+    said = {"outputs": {str(number): {"text": ["the same"]} for number in range(10_000)}}
+    kept = History(bytes_at_most=4 * len(json.dumps(said)) // 10)
+    for number in range(4):
+        kept.put(f"p{number}", json.dumps([number, "é"]), said)
+    expected = {f"p{number}": {"prompt": [number, "é"]} | said for number in range(4)}
+    assert kept.window(None) == json.loads(kept.window_text(None)) == expected
+
+
 def test_what_was_deleted_makes_room_again() -> None:
     """Deleting, replacing and clearing give their bytes back."""
     kept = history(3, bytes_at_most=3500, padding=1000)
@@ -60,6 +70,7 @@ def test_what_was_deleted_makes_room_again() -> None:
 
 def put(queue: PromptQueue, number: int, size: int = 0) -> None:
     queue.put(number, f"p{number}", {"a": {}}, {}, ["a"], size)
+    queue.announce()
 
 
 def test_a_queue_that_is_full_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
