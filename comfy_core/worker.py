@@ -23,7 +23,7 @@ from comfy_core.queue import SECRETS, History, Item, PromptQueue, dumps
 
 log = structlog.get_logger()
 
-COLLECT_EVERY_S = 10.0
+COLLECT_EVERY_S = 5.0
 IDLE_POLL_S = 1.0
 
 
