@@ -73,7 +73,10 @@ class Worker:
         return reporter.last_node if item and reporter and item.client_id == client_id else None
 
     def _work(self, first: Callable[[], None]) -> None:
-        first()
+        try:
+            first()
+        except Exception:
+            log.exception("the worker goes on without what it should do first")
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
