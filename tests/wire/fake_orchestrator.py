@@ -25,6 +25,7 @@ from drivers.wire import (
     Grant,
     GrantRequest,
     Hello,
+    InventoryChanged,
     Job,
     JobFile,
     MachineId,
@@ -87,6 +88,11 @@ class FakeOrchestrator:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    @property
+    def inventories(self) -> list[Hello | InventoryChanged]:
+        """What was told of the machine: at the hello, which may know all of it already, and whenever it changed."""
+        return [frame for frame in self.frames if isinstance(frame, Hello | InventoryChanged)]
 
     async def until(self, condition: Any, timeout: float = 30.0) -> None:
         async with asyncio.timeout(timeout), self._changed:

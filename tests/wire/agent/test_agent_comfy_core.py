@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from drivers.wire import AttemptId, InventoryChanged, JobFile, Progress, Stop
+from drivers.wire import AttemptId, JobFile, Progress, Stop
 from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
 
@@ -69,11 +69,11 @@ async def test_inventory_of_the_real_executor(orchestrator: FakeOrchestrator, ag
     await orchestrator.until(
         lambda: any(
             frame.inventory.node_classes and all(model.sha256 for model in frame.inventory.models)
-            for frame in orchestrator.frames_of(InventoryChanged)
+            for frame in orchestrator.inventories
         ),
         60,
     )
-    inventory = orchestrator.frames_of(InventoryChanged)[-1].inventory
+    inventory = orchestrator.inventories[-1].inventory
     assert {"LoadImage", "SaveImage", "ImageUpscaleWithModel", "PackAdd"} <= set(inventory.node_classes)
     packs = {pack.name: pack for pack in inventory.packs}
     assert {name: pack.status for name, pack in packs.items()} == {

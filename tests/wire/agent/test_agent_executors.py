@@ -21,7 +21,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from drivers.wire import AttemptId, InventoryChanged, Progress, Stop
+from drivers.wire import AttemptId, Progress, Stop
 from tests.executor.process import Client, Executor, n
 from tests.wire.agent_process import AgentProcess, job, until
 from tests.wire.fake_orchestrator import FakeOrchestrator
@@ -149,9 +149,9 @@ async def test_a_server_at_a_url_is_used_and_left_alone(
         assert not psutil.Process(agent.process.pid).children()
         assert not list((data / "executors" / "0").rglob("*.png"))
         assert not list((server.base / "output").rglob("*.png"))
-        frames = orchestrator.frames_of(InventoryChanged)
-        await orchestrator.until(lambda: any(frame.inventory.models for frame in frames), 30)
-        assert "realesr-animevideov3-x4.safetensors" in {model.name for model in frames[-1].inventory.models}
+        await orchestrator.until(lambda: any(told.inventory.models for told in orchestrator.inventories), 30)
+        models = orchestrator.inventories[-1].inventory.models
+        assert "realesr-animevideov3-x4.safetensors" in {model.name for model in models}
     finally:
         await agent.kill()
     assert server.process.poll() is None
@@ -232,10 +232,10 @@ async def test_each_gpu_has_an_executor_that_sees_only_it(orchestrator: FakeOrch
     await agent.start(environment={"PATH": f"{tools}:{os.environ['PATH']}"})
     try:
         await until(lambda: seen_devices(agent) == ["0", "1"])
-        await orchestrator.until(lambda: orchestrator.frames_of(InventoryChanged))
-        frame = orchestrator.frames_of(InventoryChanged)[-1]
-        assert frame.slots == 2
-        assert [gpu.name for gpu in frame.inventory.gpus] == ["Fake A", "Fake B"]
+        await orchestrator.until(lambda: any(told.inventory.gpus for told in orchestrator.inventories))
+        told = orchestrator.inventories[-1]
+        assert told.slots == 2
+        assert [gpu.name for gpu in told.inventory.gpus] == ["Fake A", "Fake B"]
     finally:
         await agent.kill()
 

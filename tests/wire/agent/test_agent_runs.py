@@ -14,7 +14,6 @@ from drivers.wire import (
     Declined,
     Drain,
     Hello,
-    InventoryChanged,
     Log,
     NodeDone,
     Preview,
@@ -157,10 +156,10 @@ async def test_inventory(orchestrator: FakeOrchestrator, agent: AgentProcess) ->
     await orchestrator.until(
         lambda: any(
             f.inventory.node_classes and f.inventory.models and f.inventory.models[0].sha256
-            for f in orchestrator.frames_of(InventoryChanged)
+            for f in orchestrator.inventories
         )
     )
-    inventory = orchestrator.frames_of(InventoryChanged)[-1].inventory
+    inventory = orchestrator.inventories[-1].inventory
     assert "SaveFile" in inventory.node_classes
     assert inventory.models[0].folder == "upscale_models"
     assert inventory.models[0].sha256 == hashlib.sha256(b"weights").hexdigest()
