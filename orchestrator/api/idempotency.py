@@ -32,7 +32,7 @@ LARGEST: Final = 16 * 1024 * 1024
 KEPT_HEADERS: Final = frozenset({b"content-type", b"location", b"etag"})
 
 
-class Answer(Struct, frozen=True):
+class KeptAnswer(Struct, frozen=True):
     """What is kept of an answer, besides its status."""
 
     headers: list[tuple[bytes, bytes]]
@@ -101,7 +101,7 @@ class _Slot:
             with suppress(DatabaseUnavailable):
                 await idempotency.hold(self._db, self._organisation_id, self._once)
 
-    async def _keep(self, status: int, answer: Answer) -> None:
+    async def _keep(self, status: int, answer: KeptAnswer) -> None:
         sealed = self._vault.seal(self._context, msgspec.msgpack.encode(answer))
         await idempotency.keep(self._db, self._organisation_id, self._once, status, sealed)
 
@@ -118,9 +118,9 @@ class _Slot:
         await send({"type": "http.response.start", "status": kept.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
-    def _opened(self, kept: Kept) -> Answer:
+    def _opened(self, kept: Kept) -> KeptAnswer:
         try:
-            return msgspec.msgpack.decode(self._vault.open(self._context, kept.answer or b""), type=Answer)
+            return msgspec.msgpack.decode(self._vault.open(self._context, kept.answer or b""), type=KeptAnswer)
         except Sealed as error:
             detail = "the request was answered, but the answer can no longer be read"
             raise Conflict(detail, code="idempotency_answer_lost") from error
@@ -162,7 +162,7 @@ class _Record:
     async def _finish(self) -> None:
         start: Any = self._held[0]
         headers = [(name, value) for name, value in start["headers"] if name in KEPT_HEADERS]
-        await self._keep(start["status"], Answer(headers, bytes(self._body)))
+        await self._keep(start["status"], KeptAnswer(headers, bytes(self._body)))
         self.settled = True
         await self._let_go()
 

@@ -26,7 +26,7 @@ from orchestrator.store.idempotency import Once
 WAITED: Final = {
     200: ResponseSpec(wire.Run, description="With `Prefer: wait`: the run has ended.", generate_examples=False)
 }
-Asked = Request[Principal, Any, State]
+Incoming = Request[Principal, Any, State]
 
 
 def order_of(
@@ -62,7 +62,7 @@ def order_of(
     )
 
 
-async def started(request: Asked, parts: Parts, order: Order) -> Response[Any]:
+async def started(request: Incoming, parts: Parts, order: Order) -> Response[Any]:
     """Start it and answer as the caller prefers: 202 at once, 200 with the run once it has ended, or its events."""
     stream, wait = wants_stream(sent(request.scope, b"accept")), wait_s(sent(request.scope, b"prefer"))
     if stream or wait:
@@ -79,7 +79,7 @@ async def started(request: Asked, parts: Parts, order: Order) -> Response[Any]:
 
 
 async def _waited(
-    request: Asked, parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str], seconds: float
+    request: Incoming, parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str], seconds: float
 ) -> Response[Any]:
     """200 with the run if it ends in time; else what is answered without waiting."""
     headers |= {"Preference-Applied": f"wait={seconds:g}"}
@@ -91,7 +91,9 @@ async def _waited(
     return Answer(accepted, status_code=202, headers=headers)
 
 
-def _from_the_start(request: Asked, parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str]) -> Response[Any]:
+def _from_the_start(
+    request: Incoming, parts: Parts, accepted: wire.RunAccepted, headers: dict[str, str]
+) -> Response[Any]:
     organisation_id, state = request.user.organisation_id, request.app.state
 
     async def shown() -> wire.Run | None:
