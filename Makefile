@@ -33,7 +33,7 @@ down: $(STAMP)
 	@$(BIN)/python -m client down --data $(DATA)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --max-worker-restart 2 $(ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

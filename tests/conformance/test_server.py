@@ -39,7 +39,7 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
 @pytest.fixture
 async def client(executor: Executor) -> AsyncIterator[Client]:
     """A client that is connected and has read its greeting."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         one = Client(executor.url, session, uuid.uuid4().hex)
         await one.connect()
         yield one

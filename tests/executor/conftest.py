@@ -41,7 +41,7 @@ def inputs(executor: Executor) -> Path:
 @pytest.fixture
 async def client(executor: Executor) -> AsyncIterator[Client]:
     """A client that is connected and has read its greeting."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         one = Client(executor.url, session, uuid.uuid4().hex)
         await one.connect()
         yield one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import signal
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from comfy_core.models.srvgg import SRVGGNetCompact
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 60
+START_S = 120
 RUN_S = 60
 
 
@@ -102,8 +103,9 @@ class Client:
         return await self.hear()
 
     async def hear(self) -> dict[str, Any]:
-        """The next text message."""
-        said: dict[str, Any] = json.loads(await self.socket.receive_str(timeout=RUN_S))
+        """The next text message. The timeout that aiohttp offers begins anew with every ping of the server."""
+        async with asyncio.timeout(RUN_S):
+            said: dict[str, Any] = json.loads(await self.socket.receive_str())
         return said
 
     async def get(self, path: str) -> Any:

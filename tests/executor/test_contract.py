@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,8 @@ async def test_the_queue_can_be_read_reordered_and_emptied(client: Client) -> No
     big["s"] = n("ImageScaleBy", image=["a", 0], upscale_method="lanczos", scale_by=1.5)
     big["o"] = n("PreviewImage", images=["s", 0])
     running = await client.queue(big)
+    while not (await client.get("/queue"))["queue_running"]:
+        await asyncio.sleep(0.01)
     small = {"a": n("PrimitiveInt", value=1), "o": n("PreviewAny", source=["a", 0])}
     last = await client.queue(small)
     first = await client.queue(small, front=True)

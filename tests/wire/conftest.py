@@ -24,7 +24,7 @@ from msgspec import Struct
 from tests.wire.strangers import stranger_of
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 60.0
+START_S = 120.0
 _numbers = count(1)
 
 
