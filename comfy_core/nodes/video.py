@@ -19,6 +19,7 @@ from comfy_core.errors import ExecutorError, InputRefused
 from comfy_core.nodes.audio_file import tags_of
 from comfy_core.nodes.pixels import to_pictures
 from comfy_core.nodes.saving import Place, place_for
+from comfy_core.priority import unchanged
 from comfy_core.progress import stop_if_asked
 from comfy_core.registry import BuiltIn
 from comfy_core.sound import Audio
@@ -107,6 +108,8 @@ def webm(images: torch.Tensor, codec: str, fps: Fraction, crf: float, tags: Mapp
             stream.pix_fmt = pixel_format
             stream.bit_rate = 0
             stream.options = {"crf": str(crf)} | ({"preset": AV1_PRESET} if codec == "av1" else {})
+            with unchanged():
+                stream.codec_context.open()
             for picture in pictures:
                 stop_if_asked()
                 values = np.asarray(picture.convert("RGB"))
