@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,7 @@ class Item:
     extra_data: dict[str, Any] = field(compare=False)
     outputs: list[str] = field(compare=False)
     size: int = field(compare=False, default=0)
+    light: bool = field(compare=False, default=False)
     stop: Stop = field(compare=False, default_factory=Stop)
 
     @property
@@ -120,8 +122,9 @@ class PromptQueue:
         extra_data: dict[str, Any],
         outputs: list[str],
         size: int = 0,
+        light: bool = False,
     ) -> None:
-        """Queue a validated prompt, to be announced. size: about how many bytes it takes.
+        """Queue a validated prompt, to be announced. size: about how many bytes it takes. light: next to no time.
 
         Raises QueueFull when enough wait already.
         """
@@ -130,26 +133,28 @@ class PromptQueue:
                 raise QueueFull(f"{len(self._waiting)} prompts wait already; try again later")
             self._tickets += 1
             self._bytes += size
-            heapq.heappush(self._waiting, Item(number, self._tickets, prompt_id, prompt, extra_data, outputs, size))
+            item = Item(number, self._tickets, prompt_id, prompt, extra_data, outputs, size, light)
+            heapq.heappush(self._waiting, item)
         self._changed()
 
     def announce(self) -> None:
         """Wake the worker for a prompt that was put. Who has something else to say first, says it first."""
         self._came.put(None)
 
-    def take(self, timeout: float | None = None) -> Item | None:
-        """Wait for the next prompt and make it the running one; None when the time is up, or it was taken out again."""
-        try:
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until a prompt is announced, or the time is up."""
+        with suppress(queue.Empty):
             self._came.get(timeout=timeout)
-        except queue.Empty:
-            return None
+
+    def take(self, only_light: bool = False) -> Item | None:
+        """Make the next prompt the running one. None: there is none, or it is not light where only that is wanted."""
         with self._lock:
-            if not self._waiting:
+            if not self._waiting or (only_light and not self._waiting[0].light):
                 return None
-            self._running = heapq.heappop(self._waiting)
-            self._bytes -= self._running.size
+            self._running = item = heapq.heappop(self._waiting)
+            self._bytes -= item.size
         self._changed()
-        return self._running
+        return item
 
     def following(self) -> Item | None:
         """The prompt that comes after the running one, as far as is known now."""

@@ -13,6 +13,7 @@ import structlog
 
 from comfy_core.folders import Folders
 from comfy_core.graph.node import NodeSpec, read
+from comfy_core.light import Light
 from comfy_core.memory import Memory
 from comfy_core.v3.node import ComfyNode
 
@@ -33,10 +34,12 @@ class BuiltIn:
 
     MODEL_FILES: which inputs name a model file, and the kind of folder it is in, so that memory can plan ahead.
     LISTS_FILES: whether an input offers the files that are there now, so that the declaration is read anew each time.
+    LIGHT: when a call takes next to no time; None: never.
     """
 
     services: ClassVar[Services]
     LISTS_FILES: ClassVar[bool] = False
+    LIGHT: ClassVar[Light | None] = None
     MODEL_FILES: ClassVar[Mapping[str, str]] = {}
     DISPLAY_NAME: ClassVar[str | None] = None
     PYTHON_MODULE: ClassVar[str] = "nodes"
@@ -81,6 +84,7 @@ class Registry(Mapping[str, type]):
             "__module__": cls.__module__,
             "RELATIVE_PYTHON_MODULE": cls.PYTHON_MODULE,
             "CONSTANT_INPUTS": not cls.LISTS_FILES,
+            "LIGHT": cls.LIGHT,
         }
         bound = type(cls.__name__, (cls,), own)
         class_type = bound.known_schema().node_id if issubclass(bound, ComfyNode) else cls.__name__

@@ -1,4 +1,8 @@
-"""The one thread that executes prompts, one after another. It knows the engine and the queue, not HTTP."""
+"""Executes prompts one after another: in a thread of its own, or where they arrive. It knows no HTTP.
+
+A light prompt that comes while nothing runs is executed on the server's loop: it takes less time there than two threads
+take to wake each other. Whoever executes has the turn.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +61,22 @@ class Worker:
         self._collected = time.monotonic()
         self._since = False
         self._reporter: Reporter | None = None
+        self._turn = threading.Lock()
 
     def start(self, first: Callable[[], None] = lambda: None) -> None:
         """Start the thread; it ends with the process. first: what it does before it takes a prompt."""
         threading.Thread(target=self._work, args=[first], name="worker", daemon=True).start()
+
+    def come(self) -> None:
+        """A prompt was queued. On the server's loop, where it is executed if it is light and nothing runs."""
+        if self._turn.acquire(blocking=False):
+            item = self._queue.take(only_light=True)
+            if item is not None:
+                self._since = True
+                asyncio.create_task(self._guarded(item)).add_done_callback(lambda _: self._turn.release())
+                return
+            self._turn.release()
+        self._queue.announce()
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Ask for memory to be freed after the present prompt."""
@@ -73,19 +89,22 @@ class Worker:
         return reporter.last_node if item and reporter and item.client_id == client_id else None
 
     def _work(self, first: Callable[[], None]) -> None:
-        try:
-            first()
-        except Exception:
-            log.exception("the worker goes on without what it should do first")
+        with self._turn:
+            try:
+                first()
+            except Exception:
+                log.exception("the worker goes on without what it should do first")
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         """Nothing else runs on this thread's loop, so waiting for a prompt may block it."""
         while True:
-            item = self._queue.take(IDLE_POLL_S)
-            if item is not None:
-                await asyncio.create_task(self._guarded(item))  # a task, for a context of its own
-            self._tidy(busy=item is not None)
+            self._queue.wait(IDLE_POLL_S)
+            with self._turn:
+                item = self._queue.take()
+                if item is not None:
+                    await asyncio.create_task(self._guarded(item))  # a task, for a context of its own
+                self._tidy(busy=item is not None)
 
     async def _guarded(self, item: Item) -> None:
         try:

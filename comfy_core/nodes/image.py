@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import mimetypes
 import secrets
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 
 from comfy_core.errors import ExecutorError
+from comfy_core.light import always
 from comfy_core.memory import require
 from comfy_core.nodes.pixels import (
     BYTES_PER_VALUE,
@@ -27,6 +30,8 @@ from comfy_core.registry import BuiltIn
 MAX_SIDE = 16384
 COMPRESSION = 4
 QUICK_COMPRESSION = 1
+SMALL_PIXELS = 128 * 128
+"""Of all frames: they are made, inverted and stored in less than a millisecond."""
 
 
 class LoadImage(BuiltIn):
@@ -139,6 +144,7 @@ class SaveImage(BuiltIn):
     RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
     FUNCTION = "save_images"
     OUTPUT_NODE = True
+    LIGHT = always
 
     type = "output"
     prefix_append = ""
@@ -233,9 +239,15 @@ class MaskPreview(PreviewImage):
         return self.save_images(grey, filename_prefix, prompt, extra_pnginfo)
 
 
+def _is_small(inputs: Mapping[str, Any]) -> bool:
+    sizes = [inputs.get(name, 1) for name in ("width", "height", "batch_size")]
+    return all(isinstance(size, int) for size in sizes) and math.prod(sizes) <= SMALL_PIXELS
+
+
 class EmptyImage(BuiltIn):
     """An image of one colour."""
 
+    LIGHT = _is_small
     CATEGORY = "image"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "generate"
@@ -267,6 +279,7 @@ class ImageInvert(BuiltIn):
     CATEGORY = "image"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "invert"
+    LIGHT = always
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802

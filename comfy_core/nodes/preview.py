@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from comfy_core.light import always
 from comfy_core.registry import BuiltIn
 
 
@@ -17,6 +18,7 @@ class PreviewAny(BuiltIn):
     RETURN_TYPES = ()
     FUNCTION = "main"
     OUTPUT_NODE = True
+    LIGHT = always
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - the node protocol's name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy_core.light import always
 from comfy_core.registry import BuiltIn
 from comfy_core.v3 import io
 
@@ -14,6 +15,7 @@ class Primitive(BuiltIn):
     """A value as it is. Not a node itself."""
 
     PYTHON_MODULE = "comfy_extras.nodes_primitive"
+    LIGHT = always
 
     @classmethod
     def declared(cls, display_name: str, taken: io.Input, given: io.Output) -> io.Schema:

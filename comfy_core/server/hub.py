@@ -223,7 +223,11 @@ class Hub:
 
     def hurry(self) -> None:
         """Carry now what was said until now. Callable from any thread."""
-        if self._loop is not None and not self._hurried:
+        if self._loop is None or self._hurried:
+            return
+        if threading.get_ident() == self._thread:
+            self._carry()
+        else:
             self._woken = self._hurried = True
             self._loop.call_soon_threadsafe(self._carry)
 

@@ -13,11 +13,14 @@ from aiohttp import web
 
 from comfy_core.errors import InputRefused, QueueFull
 from comfy_core.graph.validate import Verdict, validate
+from comfy_core.light import is_light
 from comfy_core.scope import directory_of, scoped
 from comfy_core.server.state import STATE, State, read_json, read_object
 
 TIMES_TEXT = 8
 """Bytes that a prompt takes as objects, for each byte of its text."""
+LIGHT_BYTES = 1 << 16
+"""Of a request: what it holds may be shown, and is then sent and kept."""
 
 
 def _refusal(error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> web.Response:
@@ -46,7 +49,7 @@ async def post_prompt(request: web.Request) -> web.Response:
         return _refusal(verdict.error, verdict.node_errors)
     prompt_id = str(body.get("prompt_id") or uuid.uuid4())
     try:
-        _queue(state, body, prompt_id, number, verdict, request.content_length or 0)
+        _queue(state, body, prompt_id, number, verdict, request.content_length)
     except QueueFull as error:
         refused = {"error": _error("queue_full", "Too many prompts wait", str(error)), "node_errors": {}}
         return web.json_response(refused, status=503)
@@ -92,14 +95,17 @@ def _number(state: State, body: dict[str, Any]) -> float:
     return -number if body.get("front") else number
 
 
-def _queue(state: State, body: dict[str, Any], prompt_id: str, number: float, verdict: Verdict, size: int) -> None:
+def _queue(
+    state: State, body: dict[str, Any], prompt_id: str, number: float, verdict: Verdict, size: int | None
+) -> None:
     extra = dict(body.get("extra_data") or {})
     if body.get("client_id"):
         extra["client_id"] = body["client_id"]
     extra["create_time"] = int(time.time() * 1000)
-    state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good, size * TIMES_TEXT)
+    light = size is not None and size < LIGHT_BYTES and is_light(body["prompt"], state.registry)
+    state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good, (size or 0) * TIMES_TEXT, light)
     # Once the answer is written: two threads of Python that are awake get in each other's way.
-    asyncio.get_running_loop().call_soon(state.queue.announce)
+    asyncio.get_running_loop().call_soon(state.worker.come)
 
 
 async def get_prompt(request: web.Request) -> web.Response:
