@@ -46,6 +46,8 @@ def numbers(count: int) -> dict[str, Any]:
         pytest.param(picture(batch_size=5), False, id="many pictures"),
         pytest.param(picture() | {"w": n("PrimitiveInt", value=9)} | picture(width=["w", 0]), False, id="linked size"),
         pytest.param(picture() | {"d": n("ImageBlur", image=["a", 0])}, False, id="a node that is not"),
+        pytest.param({"a": {"class_type": "PrimitiveInt"}}, True, id="no inputs"),
+        pytest.param({"a": {"class_type": "Unheard"}}, False, id="an unknown class"),
         pytest.param(numbers(NODES_AT_MOST), True, id="many nodes"),
         pytest.param(numbers(NODES_AT_MOST + 1), False, id="too many nodes"),
     ],
