@@ -38,8 +38,8 @@ class Post(Protocol):
     def hurry(self) -> None:
         """What was said until now goes out at once; without this it may wait for a moment and for more."""
 
-    def later(self, delay: float, call: Callable[[], None]) -> None:
-        """Call this on the server's loop after so many seconds."""
+    def later(self, delay: float, call: Callable[[], None], still: Callable[[], bool]) -> None:
+        """Call this on the server's loop after so many seconds, if it is still wanted when the loop hears of it."""
 
 
 class Reporter:
@@ -159,22 +159,28 @@ class Reporter:
             self._post.send(event, data, self._item.client_id)
 
     def _state(self, node_id: str, value: float, maximum: float, state: str) -> None:
-        known = self._states.get(node_id) or {
-            "value": value,
-            "max": maximum,
-            "state": state,
-            "node_id": node_id,
-            "prompt_id": self._item.prompt_id,
-            "display_node_id": self._prompt.get_display_node_id(node_id),
-            "parent_node_id": self._prompt.get_parent_node_id(node_id),
-            "real_node_id": self._prompt.get_real_node_id(node_id),
-        }
-        self._states[node_id] = known | {"value": value, "max": maximum, "state": state}
+        known = self._states.get(node_id)
+        if known is not None:
+            self._states[node_id] = known | {"value": value, "max": maximum, "state": state}
+        else:
+            self._states[node_id] = {
+                "value": value,
+                "max": maximum,
+                "state": state,
+                "node_id": node_id,
+                "prompt_id": self._item.prompt_id,
+                "display_node_id": self._prompt.get_display_node_id(node_id),
+                "parent_node_id": self._prompt.get_parent_node_id(node_id),
+                "real_node_id": self._prompt.get_real_node_id(node_id),
+            }
         with self._lock:
             first, self._dirty = not self._scheduled, True
             self._scheduled = True
         if first:
-            self._post.later(PROGRESS_EVERY_S, self._flush)
+            self._post.later(PROGRESS_EVERY_S, self._flush, self._is_open)
+
+    def _is_open(self) -> bool:
+        return not self._closed
 
     def _flush(self) -> None:
         """Runs on the server's loop: send what has changed since, and stop when nothing has."""
@@ -184,7 +190,7 @@ class Reporter:
             self._scheduled = self._dirty
         if self._scheduled:
             self._send_state()
-            self._post.later(PROGRESS_EVERY_S, self._flush)
+            self._post.later(PROGRESS_EVERY_S, self._flush, self._is_open)
 
     def _send_state(self) -> None:
         with self._lock:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+
+import msgspec
 
 from comfy_core.errors import Interrupted
 
@@ -17,8 +18,7 @@ Report = Callable[[str, float, float, Any], None]
 """(node id, value, maximum, preview image or None)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """The call under way. call: its index, when lists make the node run several times."""
 
     prompt_id: str
@@ -26,7 +26,7 @@ class Scope:
     report: Report
     interrupted: Callable[[], bool]
     call: int = 0
-    graphs: count[int] = field(default_factory=count)
+    graphs: count[int] = msgspec.field(default_factory=count)
 
     def next_graph(self) -> int:
         """How many graphs this call has begun to build; 0 the first time."""

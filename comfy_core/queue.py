@@ -26,6 +26,7 @@ LONG = 4096
 """Bytes of a history entry that are worth packing."""
 WAITING_AT_MOST = 10_000
 WAITING_BYTES = 1 << 30
+ENCODER = msgspec.json.Encoder(enc_hook=str)
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
@@ -275,6 +276,6 @@ def _unpacked(entry: bytes) -> bytes:
 def dumps(data: Any) -> str:
     """JSON of something that node classes had a hand in: what JSON does not have is written as Python shows it."""
     try:
-        return msgspec.json.encode(data, enc_hook=str).decode()
+        return ENCODER.encode(data).decode()
     except Exception:  # noqa: BLE001 - what nodes show may raise anything as it is made text
         return json.dumps(data, default=str, skipkeys=True)

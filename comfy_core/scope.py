@@ -7,9 +7,8 @@ not know of it and one prompt's files are out of another's reach.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,25 @@ PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _directory: ContextVar[str | None] = ContextVar("directory", default=None)
 
 
-@contextmanager
-def scoped(directory: str | None) -> Iterator[None]:
+class scoped:  # noqa: N801 - used as a function is
     """Within, files are read and written in this directory of the input, output and temp folders; None: in themselves.
 
     Raises InputRefused for a name that is not a plain one.
     """
-    if directory is not None and not PLAIN.fullmatch(directory):
-        raise InputRefused(f"{directory[:100]!r} is not a name for a directory: letters, digits, . _ and - are taken")
-    token = _directory.set(directory)
-    try:
-        yield
-    finally:
-        _directory.reset(token)
+
+    __slots__ = ("_token", "_wanted")
+    _token: Token[str | None]
+
+    def __init__(self, directory: str | None) -> None:
+        if directory is not None and not PLAIN.fullmatch(directory):
+            raise InputRefused(f"{directory[:100]!r} is no name for a directory: letters, digits, . _ and - are taken")
+        self._wanted = directory
+
+    def __enter__(self) -> None:
+        self._token = _directory.set(self._wanted)
+
+    def __exit__(self, *_: object) -> None:
+        _directory.reset(self._token)
 
 
 def present() -> str | None:

@@ -7,10 +7,10 @@ import ctypes
 import os
 import resource
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import torch
 
@@ -64,8 +64,7 @@ def held_by(values: Any) -> int:
     return held
 
 
-@dataclass(frozen=True, slots=True)
-class Peaks:
+class Peaks(msgspec.Struct, frozen=True):
     """The most memory held at once during a run, in bytes. vram is 0 without a GPU."""
 
     ram: int = 0

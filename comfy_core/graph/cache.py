@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from comfy_core.graph.signature import Signature
 
 Owner = tuple[str, str]
@@ -22,8 +24,7 @@ AGED_BY = 1.5
 ENOUGH = 1.1
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """What a node made: for each slot the list of values, and what the user interface is shown."""
 
     values: list[list[Any]]
@@ -48,8 +49,7 @@ class Keeping:
     size_of: Callable[[Any], int] = lambda _: 0
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     made: Made
     used: int
     owner: Owner | None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from comfy_core.errors import GraphFault
 from comfy_core.graph.blocker import ExecutionBlocker
@@ -25,8 +26,7 @@ HIDDEN = frozenset(("PROMPT", "DYNPROMPT", "UNIQUE_ID", "EXTRA_PNGINFO", "AUTH_T
 SHOWN_CHARACTERS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What hidden inputs may ask for."""
 
     prompt: DynamicPrompt

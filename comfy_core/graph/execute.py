@@ -42,12 +42,13 @@ class Engine:
         """Execute the prompt. Errors of nodes are part of the result; nothing is raised for them."""
         with self._context():
             knows = Knowledge(run.prompt, Specs(self._kept.library))
-            nodes = knows.with_ancestors([*run.outputs, *run.prompt])
+            needed = knows.with_ancestors(run.outputs)
+            nodes = needed if len(needed) == len(run.prompt) else knows.with_ancestors([*needed, *run.prompt])
             await knows.learn(nodes)
             here = _has(run.prompt)
             self._kept.cache.begin((knows.signature(node_id) for node_id in nodes), here)
             self._kept.objects.begin(here)
-            return await Execution(run, knows, watcher, self._kept).execute()
+            return await Execution(run, knows, watcher, self._kept).execute(needed)
 
 
 def _has(prompt: Mapping[str, Any]) -> Callable[[Owner], bool]:

@@ -103,11 +103,10 @@ class Execution:
         self._order = RunOrder(knows.needs, self._made.__contains__)
         self._releases = Releases(knows.sources, self._adds_links) if kept.cache.frees_early else None
 
-    async def execute(self) -> Result:
-        """Run to the end. Nothing is raised for what nodes do."""
+    async def execute(self, needed: list[str]) -> Result:
+        """Run to the end. needed: the outputs and all they depend on. Nothing is raised for what nodes do."""
         self._take_cached(self._prompt.original_prompt)
         self._watcher.cached(list(self._made))
-        needed = self._knows.with_ancestors(self._run.outputs)
         if self._releases is not None:
             self._releases.expect(needed)
         self._order.add(self._run.outputs, self._eager(needed))
@@ -213,6 +212,7 @@ class Execution:
     async def _call(self, node_id: str, spec: NodeSpec, arguments: Arguments) -> None:
         method = getattr(self._target(node_id, spec), spec.function)
         answers: list[Any] = []
+        waits = False
         for index, passed in enumerate(calls(spec, arguments)):
             stop_if_asked()
             block = blocker_in(spec, passed)
@@ -224,10 +224,13 @@ class Execution:
             answer = self._invoke(method, passed)
             if inspect.isawaitable(answer):
                 answer = asyncio.ensure_future(_contained(self._awaited(answer, method, passed)))
+                waits = True
             answers.append(answer)
+        if not waits:
+            await self._answered(node_id, spec, answers)
+            return
         parked = _Parked(spec, arguments, answers)
-        if parked.tasks:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         if parked.done:
             await self._answered(node_id, spec, parked.collected())
         else:

@@ -6,8 +6,9 @@ Everything is read once per node, so that the rest of a run is a matter of looki
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from comfy_core.graph.call import fingerprint
 from comfy_core.graph.dynamic import DynamicPrompt
@@ -16,8 +17,7 @@ from comfy_core.graph.prompt import ancestors_first, inputs_of, links_of
 from comfy_core.graph.signature import Signature, Unsigned, sign
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """One node. found: its class's declaration, None when the class cannot give it.
 
     sources: every node it is linked to; needs: those it waits for before it is asked anything.

@@ -69,12 +69,12 @@ class NodeSpec:
         flags = getattr(self.cls, "OUTPUT_IS_LIST", None)
         return tuple(bool(flag) for flag in flags) if flags else (False,) * len(self.returns)
 
-    @property
+    @cached_property
     def input_is_list(self) -> bool:
         """Whether the node takes whole lists in one call."""
         return bool(getattr(self.cls, "INPUT_IS_LIST", False))
 
-    @property
+    @cached_property
     def is_output(self) -> bool:
         """Whether the node is a reason to run a graph."""
         return bool(getattr(self.cls, "OUTPUT_NODE", False))

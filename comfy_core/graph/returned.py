@@ -6,9 +6,10 @@ on with; a blocker may stand for one output or for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from comfy_core.errors import NodeFault
 from comfy_core.graph.blocker import ExecutionBlocker
@@ -18,8 +19,7 @@ from comfy_core.graph.output import NodeOutput
 from comfy_core.graph.prompt import is_link
 
 
-@dataclass(slots=True)
-class Returned:
+class Returned(msgspec.Struct):
     """One call's answer. values: one per output; links into `expand` where there is one."""
 
     values: Any
@@ -82,20 +82,18 @@ def merge(spec: NodeSpec, returned: list[Returned], made: Callable[[str], Made |
     return Made(values, shown(returned))
 
 
-def _values(one: Returned, slot: int, several: bool, made: Callable[[str], Made | None]) -> Iterator[Any]:
+def _values(one: Returned, slot: int, several: bool, made: Callable[[str], Made | None]) -> Iterable[Any]:
     if slot >= len(one.values):
-        yield None
-        return
+        return (None,)
     value = one.values[slot]
     if one.expand is not None and is_link(value):
         source = made(value[0])
         if source is None or not 0 <= int(value[1]) < len(source.values):
             raise NodeFault(f"an expansion's result is linked to {value}, which does not exist")
-        yield from source.values[int(value[1])]
-    elif several and not isinstance(value, ExecutionBlocker):
-        yield from value
-    else:
-        yield value
+        return source.values[int(value[1])]
+    if several and not isinstance(value, ExecutionBlocker):
+        return value  # type: ignore[no-any-return]
+    return (value,)
 
 
 def links_into(returned: list[Returned]) -> list[str]:

@@ -6,8 +6,9 @@ It executes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from comfy_core.graph.cache import Owner, ResultCache
 from comfy_core.graph.dynamic import DynamicPrompt
@@ -36,8 +37,7 @@ class Watcher(Protocol):
         """The node's results are there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A validated prompt to execute. outputs: the nodes to run for."""
 
     prompt_id: str
@@ -47,8 +47,7 @@ class Run:
     interrupted: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """The node of the client's graph at which a run ended, and why. at: the very node, which may be an added one."""
 
     node_id: str
@@ -60,14 +59,13 @@ class Failure:
     at: str = ""
 
 
-@dataclass(slots=True)
-class Result:
+class Result(msgspec.Struct):
     """How a run ended. ui: what each node shows. executed: the nodes that were done, in order."""
 
     status: Literal["success", "error", "interrupted"] = "success"
     failure: Failure | None = None
-    executed: list[str] = field(default_factory=list)
-    ui: dict[str, dict[str, Any]] = field(default_factory=dict)
+    executed: list[str] = []
+    ui: dict[str, dict[str, Any]] = {}
 
 
 class NodeObjects:
@@ -94,8 +92,7 @@ class NodeObjects:
         self._objects.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What a run shares with the runs before and after it. relieve: frees memory after an error; whether to retry."""
 
     library: NodeLibrary

@@ -33,6 +33,7 @@ NOTHING = "prompt_no_outputs"
 BLAMED_AT_MOST = 1_000
 BREATH = 500
 ANYTHING = "*"
+UNBLAMED: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ class _Visit:
 
     node_id: str
     reached_by: tuple[str, str] | None
-    sources: Iterator[tuple[str, str]]
+    sources: list[tuple[str, str]]
+    rest: Iterator[tuple[str, str]]
 
 
 async def validate(prompt: dict[str, Any], library: NodeLibrary, targets: list[str] | None = None) -> Verdict:
@@ -107,32 +109,36 @@ class _Validation:
         """Check the output and its ancestors, sources first."""
         if output in self._checked:
             return
-        stack = [_Visit(output, None, self._sources(output))]
+        stack = [self._visit(output, None)]
         path = {output: 0}
         while stack:
             visit = stack[-1]
-            for name, source in visit.sources:
+            for name, source in visit.rest:
                 if source in path:
                     self._blame_cycle([seen.node_id for seen in stack[path[source] : path[source] + LONG_LIST + 1]])
                 elif source not in self._checked:
                     path[source] = len(stack)
-                    stack.append(_Visit(source, (visit.node_id, name), self._sources(source)))
+                    stack.append(self._visit(source, (visit.node_id, name)))
                     break
             else:
                 stack.pop()
                 del path[visit.node_id]
                 await self._finish(visit)
 
-    def _sources(self, node_id: str) -> Iterator[tuple[str, str]]:
+    def _visit(self, node_id: str, reached_by: tuple[str, str] | None) -> _Visit:
+        sources = self._sources(node_id)
+        return _Visit(node_id, reached_by, sources, iter(sources))
+
+    def _sources(self, node_id: str) -> list[tuple[str, str]]:
         """(input name, source) of the declared links to nodes that exist."""
         try:
             declared = self._specs.of(self._prompt[node_id]["class_type"]).inputs
         except Exception:  # noqa: BLE001 - a node class's own code; the check of the node reports it
-            return iter(())
+            return []
         given = inputs_of(self._prompt, node_id)
-        return iter(
-            [(name, given[name][0]) for name in declared if is_link(given.get(name)) and given[name][0] in self._prompt]
-        )
+        return [
+            (name, given[name][0]) for name in declared if is_link(given.get(name)) and given[name][0] in self._prompt
+        ]
 
     def _blame_cycle(self, circle: list[str]) -> None:
         first = circle[0]
@@ -140,7 +146,7 @@ class _Validation:
         known.problems.append(cycle_found(circle))
 
     async def _finish(self, visit: _Visit) -> None:
-        if len(self._checked) % BREATH == 0:
+        if len(self._checked) % BREATH == BREATH - 1:
             await asyncio.sleep(0)
         node_id = visit.node_id
         try:
@@ -150,7 +156,7 @@ class _Validation:
         known = self._checked.get(node_id)
         if known is not None:
             problems = known.problems + problems
-        self._checked[node_id] = _Checked(problems, self._blamed(node_id, problems))
+        self._checked[node_id] = _Checked(problems, self._blamed(visit, problems))
 
     def _exception(self, visit: _Visit, error: BaseException) -> Problem:
         lines = traceback.format_tb(error.__traceback__)
@@ -161,11 +167,11 @@ class _Validation:
         link = inputs_of(self._prompt, consumer)[name]
         return from_inner_exception(spec, link, exception_details(error, lines))
 
-    def _blamed(self, node_id: str, problems: list[Problem]) -> frozenset[str]:
-        blamed: frozenset[str] = frozenset((node_id,)) if problems else frozenset()
-        for _, source in self._sources(node_id):
+    def _blamed(self, visit: _Visit, problems: list[Problem]) -> frozenset[str]:
+        blamed = frozenset((visit.node_id,)) if problems else UNBLAMED
+        for _, source in visit.sources:
             upstream = self._checked.get(source)
-            spoilt = upstream.blamed if upstream else frozenset()
+            spoilt = upstream.blamed if upstream else UNBLAMED
             if not spoilt or spoilt <= blamed:
                 continue
             if not blamed:

@@ -33,6 +33,7 @@ STATUS = "status"
 GATHER_S = 0.002
 TOGETHER_BYTES = 1 << 16
 GOODBYE_S = 2.0
+ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
 class Client:
@@ -154,12 +155,13 @@ class Hub:
         self._outbox: deque[tuple[str | int, Any, str | None]] = deque()
         self._woken = False
         self._hurried = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._depth: Callable[[], int] = lambda: 0
         self._following: set[str] = set()
 
     def attach(self, loop: asyncio.AbstractEventLoop, depth: Callable[[], int]) -> None:
         """Say on which loop the sockets live, from its thread, and how to ask for the queue's depth."""
-        self._loop, self._thread = loop, threading.get_ident()
+        self._loop, self._thread, self._gathering = loop, threading.get_ident(), None
         self._depth = depth
 
     def join(self, client: Client) -> None:
@@ -199,13 +201,19 @@ class Hub:
         """Tell everyone how many prompts there are. Callable from any thread."""
         self.send(STATUS, self.status(), None)
 
-    def send(self, event: str, data: Any, client_id: str | None) -> None:
+    def send(self, event: str | int, data: Any, client_id: str | None) -> None:
         """Tell one client, or all. Callable from any thread."""
-        self._put(event, data, client_id)
+        self._outbox.append((event, data, client_id))
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            if threading.get_ident() == self._thread:
+                self._gather()
+            else:
+                self._loop.call_soon_threadsafe(self._gather)
 
     def send_bytes(self, event: int, data: bytes, client_id: str | None) -> None:
         """A binary message, after its event's number, to one client or all. Callable from any thread."""
-        self._put(event, data, client_id)
+        self.send(event, data, client_id)
 
     def send_text(self, text: str, node_id: str, client_id: str | None) -> None:
         """What a node has to say while it runs. Callable from any thread."""
@@ -215,11 +223,11 @@ class Hub:
         """A picture as a node hands it over: (kind, image, largest side or None). Callable from any thread."""
         known = preview_of(preview, facts)
         if known is not None:
-            self._put(0, known, client_id)
+            self.send(0, known, client_id)
 
-    def later(self, delay: float, call: Callable[[], None]) -> None:
-        """Call this on the loop after so many seconds. Callable from any thread."""
-        self._put(0, (delay, call), None)
+    def later(self, delay: float, call: Callable[[], None], still: Callable[[], bool]) -> None:
+        """Call this on the loop after so many seconds, if it is `still` wanted there. Callable from any thread."""
+        self.send(0, (delay, call, still), None)
 
     def hurry(self) -> None:
         """Carry now what was said until now. Callable from any thread."""
@@ -231,42 +239,44 @@ class Hub:
             self._woken = self._hurried = True
             self._loop.call_soon_threadsafe(self._carry)
 
-    def _put(self, event: str | int, data: Any, client_id: str | None) -> None:
-        self._outbox.append((event, data, client_id))
-        if self._loop is None:
-            return
-        if not self._woken:
-            self._woken = True
-            if threading.get_ident() == self._thread:
-                self._gather()
-            else:
-                self._loop.call_soon_threadsafe(self._gather)
-
     def _gather(self) -> None:
-        if self._loop is not None:
-            self._loop.call_later(GATHER_S, self._carry)
+        if self._loop is not None and self._gathering is None:
+            self._gathering = self._loop.call_later(GATHER_S, self._carry)
 
     def _carry(self) -> None:
         self._woken = self._hurried = False
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         told: dict[Client, None] = {}
         while self._outbox:
             event, data, client_id = self._outbox.popleft()
             if event == STATUS and client_id is None and self._statuses_follow():
                 continue  # newer ones come at once
             if event == 0 and isinstance(data, tuple):
-                asyncio.get_running_loop().call_later(*data)
+                _arrange(*data)
                 continue
-            known = self._clients.get(client_id) if client_id is not None else None
-            receivers = [known] if known else [] if client_id is not None else list(self._clients.values())
+            receivers = self._receivers(client_id)
             if receivers:
                 _hand(event, data, receivers)
                 told.update(dict.fromkeys(receivers))
         for client in told:
             client.go()
 
+    def _receivers(self, client_id: str | None) -> list[Client]:
+        if client_id is None:
+            return list(self._clients.values())
+        known = self._clients.get(client_id)
+        return [] if known is None else [known]
+
     def _statuses_follow(self) -> bool:
         """Two more of them: ComfyUI sends two as a prompt is queued and taken, and clients may count on both."""
         return len(self._outbox) > 1 and self._outbox[0][0] == STATUS == self._outbox[1][0]
+
+
+def _arrange(delay: float, call: Callable[[], None], still: Callable[[], bool]) -> None:
+    if still():
+        asyncio.get_running_loop().call_later(delay, call)
 
 
 def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
@@ -282,9 +292,8 @@ def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
 
 def encode(event: str, data: Any) -> Message:
     """A message as text. What JSON does not have (a node may show anything) is written as Python shows it."""
-    message = {"type": event, "data": data}
     try:
-        text = msgspec.json.encode(message, enc_hook=str)
+        text = ENCODER.encode({"type": event, "data": data})
     except Exception:  # noqa: BLE001 - what nodes show may raise anything as it is made text
         text = _encode_odd(event, data)
     return WSMsgType.TEXT, text
