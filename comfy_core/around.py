@@ -23,11 +23,17 @@ class Around:
     def of(self, item: Item) -> Iterator[None]:
         """The prompt runs within."""
         folders, memory = self._services.folders, self._services.memory
-        following = self._queue.following()
-        coming = {} if following is None else following.prompt
-        memory.expect(*(models_of(prompt, self._registry, folders) for prompt in (item.prompt, coming)))
         directory = directory_of(item.extra_data)
-        with scoped(directory), memory.running():
+        with scoped(directory), memory.running(measured=not item.light):
+            if not item.light:
+                self._expect(item)
             if directory is not None:
                 folders.make()
             yield
+
+    def _expect(self, item: Item) -> None:
+        """Say what is going to be loaded: nothing by a light prompt."""
+        following = self._queue.following()
+        coming = {} if following is None else following.prompt
+        models = (models_of(prompt, self._registry, self._services.folders) for prompt in (item.prompt, coming))
+        self._services.memory.expect(*models)

@@ -46,7 +46,8 @@ class Reporter:
     """The watcher of one run. client_id None: nobody but the history hears of it."""
 
     def __init__(self, item: Item, prompt: DynamicPrompt, post: Post) -> None:
-        self._item = item
+        self._client_id = item.client_id
+        self._prompt_id = item.prompt_id
         self._prompt = prompt
         self._post = post
         self._lock = threading.Lock()
@@ -59,26 +60,26 @@ class Reporter:
 
     def begin(self) -> None:
         """The run starts."""
-        self._keep("execution_start", {"prompt_id": self._item.prompt_id})
+        self._keep("execution_start", {"prompt_id": self._prompt_id})
 
     def cached(self, node_ids: list[str]) -> None:
         """These nodes' results are there already."""
-        self._keep("execution_cached", {"nodes": node_ids, "prompt_id": self._item.prompt_id})
+        self._keep("execution_cached", {"nodes": node_ids, "prompt_id": self._prompt_id})
 
     def started(self, node_id: str) -> None:
         """The node is being called."""
         self.last_node = node_id
         self._state(node_id, 0.0, 1.0, "running")
         shown = self._prompt.get_display_node_id(node_id)
-        self._send("executing", {"node": node_id, "display_node": shown, "prompt_id": self._item.prompt_id})
+        self._send("executing", {"node": node_id, "display_node": shown, "prompt_id": self._prompt_id})
 
     def progress(self, node_id: str, value: float, maximum: float, preview: Any) -> None:
         """The node says how far it is."""
         self._state(node_id, value, maximum, "running")
-        facts = {"value": value, "max": maximum, "prompt_id": self._item.prompt_id, "node": node_id}
+        facts = {"value": value, "max": maximum, "prompt_id": self._prompt_id, "node": node_id}
         self._send("progress", facts)
-        if preview is not None and self._item.client_id is not None:
-            self._post.send_preview(preview, self._whose(node_id), self._item.client_id)
+        if preview is not None and self._client_id is not None:
+            self._post.send_preview(preview, self._whose(node_id), self._client_id)
 
     def _whose(self, node_id: str) -> dict[str, Any]:
         state = self._states[node_id]
@@ -87,14 +88,12 @@ class Reporter:
     def executed(self, node_id: str, ui: dict[str, Any] | None) -> None:
         """The node has something to show."""
         shown = self._prompt.get_display_node_id(node_id)
-        self._send(
-            "executed", {"node": node_id, "display_node": shown, "output": ui, "prompt_id": self._item.prompt_id}
-        )
+        self._send("executed", {"node": node_id, "display_node": shown, "output": ui, "prompt_id": self._prompt_id})
 
     def blocked(self, node_id: str, message: str, executed: list[str]) -> None:
         """A blocker with a message came to the node; the run goes on, and history does not hear of it."""
         facts = {
-            "prompt_id": self._item.prompt_id,
+            "prompt_id": self._prompt_id,
             "node_id": node_id,
             "node_type": self._prompt[node_id]["class_type"],
             "executed": executed,
@@ -109,7 +108,8 @@ class Reporter:
 
     def finished(self, node_id: str) -> None:
         """The node's results are there."""
-        maximum = self._states.get(node_id, {}).get("max", 1.0)
+        known = self._states.get(node_id)
+        maximum = 1.0 if known is None else known["max"]
         self._state(node_id, maximum, maximum, "finished")
 
     def end(self, result: Result, out_of_memory: bool, peaks: Peaks) -> None:
@@ -123,15 +123,15 @@ class Reporter:
         self._send_state()
         held = {"peak_ram": peaks.ram, "peak_vram": peaks.vram}
         if failure is None:
-            self._keep("execution_success", {"prompt_id": self._item.prompt_id} | held)
+            self._keep("execution_success", {"prompt_id": self._prompt_id} | held)
         elif result.status == "interrupted":
-            self._keep("execution_interrupted", self._failed(failure, result), broadcast=self._item.client_id is None)
+            self._keep("execution_interrupted", self._failed(failure, result), broadcast=self._client_id is None)
         else:
             self._keep("execution_error", self._failed(failure, result) | self._error(failure, out_of_memory) | held)
 
     def _failed(self, failure: Failure, result: Result) -> dict[str, Any]:
         return {
-            "prompt_id": self._item.prompt_id,
+            "prompt_id": self._prompt_id,
             "node_id": failure.node_id,
             "node_type": failure.node_type,
             "executed": result.executed,
@@ -155,8 +155,8 @@ class Reporter:
             self._send(event, stamped)
 
     def _send(self, event: str, data: dict[str, Any]) -> None:
-        if self._item.client_id is not None:
-            self._post.send(event, data, self._item.client_id)
+        if self._client_id is not None:
+            self._post.send(event, data, self._client_id)
 
     def _state(self, node_id: str, value: float, maximum: float, state: str) -> None:
         known = self._states.get(node_id)
@@ -168,7 +168,7 @@ class Reporter:
                 "max": maximum,
                 "state": state,
                 "node_id": node_id,
-                "prompt_id": self._item.prompt_id,
+                "prompt_id": self._prompt_id,
                 "display_node_id": self._prompt.get_display_node_id(node_id),
                 "parent_node_id": self._prompt.get_parent_node_id(node_id),
                 "real_node_id": self._prompt.get_real_node_id(node_id),
@@ -196,7 +196,7 @@ class Reporter:
         with self._lock:
             self._dirty = False
         states = self._states.copy()
-        self._send("progress_state", {"prompt_id": self._item.prompt_id, "nodes": _newest(states)})
+        self._send("progress_state", {"prompt_id": self._prompt_id, "nodes": _newest(states)})
 
 
 def _newest(states: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

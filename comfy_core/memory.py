@@ -185,14 +185,17 @@ class Memory:
         return free if self.limits.ram is None else min(free, self.limits.ram - self._meters.resident())
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """A run takes place within: `require` asks this memory, and the run's peaks are measured."""
+    def running(self, measured: bool = True) -> Iterator[None]:
+        """A run takes place within: `require` asks this memory, and the run's peaks are measured.
+
+        measured: False for a run that takes next to no memory; its peak is then what is held anyway.
+        """
         token = _present.set(self)
         self._meter.start()
         try:
             yield
         finally:
-            self._peaks = self._meter.read()
+            self._peaks = self._meter.read(measured)
             _present.reset(token)
 
     @property

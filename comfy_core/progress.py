@@ -16,6 +16,7 @@ from comfy_core.errors import Interrupted
 
 Report = Callable[[str, float, float, Any], None]
 """(node id, value, maximum, preview image or None)."""
+INTERRUPTED = "the run was interrupted"
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ def stop_if_asked() -> None:
     """Raise Interrupted when someone asked this run to stop."""
     current = scope.get()
     if current is not None and current.interrupted():
-        raise Interrupted("the run was interrupted")
+        raise Interrupted(INTERRUPTED)
 
 
 def advance(value: float, maximum: float, preview: Any = None) -> None:

@@ -95,10 +95,10 @@ class PeakMeter:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
-    def read(self) -> Peaks:
-        """The peaks since `start`."""
+    def read(self, measured: bool = True) -> Peaks:
+        """The peaks since `start`; of main memory, unless `measured`, what was held then."""
         vram = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0
-        return Peaks(self._ram(), vram)
+        return Peaks(self._ram() if measured else self._first, vram)
 
     def _ram(self) -> int:
         now = time.monotonic()

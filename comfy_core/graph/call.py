@@ -86,9 +86,11 @@ def calls(spec: NodeSpec, arguments: Arguments) -> list[dict[str, Any]]:
     """The arguments of each call. Shorter lists repeat their last value; an empty list means no call at all."""
     if spec.input_is_list:
         return [dict(arguments)]
-    if any(not values for values in arguments.values()):
-        return []
-    count = max((len(values) for values in arguments.values()), default=1)
+    count = 1
+    for values in arguments.values():
+        if not values:
+            return []
+        count = max(count, len(values))
     if count == 1:
         return [{name: values[0] for name, values in arguments.items()}]
     return [{name: values[min(i, len(values) - 1)] for name, values in arguments.items()} for i in range(count)]

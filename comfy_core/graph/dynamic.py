@@ -28,7 +28,12 @@ class DynamicPrompt(Mapping[str, Any]):
         self._depths: dict[str, int] = {}
 
     def __getitem__(self, node_id: str) -> Any:
-        return self.get_node(node_id)
+        node = self.original_prompt.get(node_id)
+        if node is None:
+            node = self._added.get(node_id)
+        if node is None:
+            raise NodeNotFoundError(f"there is no node {node_id}")
+        return node
 
     def __iter__(self) -> Iterator[str]:
         yield from self.original_prompt
@@ -42,12 +47,7 @@ class DynamicPrompt(Mapping[str, Any]):
 
     def get_node(self, node_id: str) -> Any:
         """The node as it stands in the graph. Raises NodeNotFoundError."""
-        if node_id in self._added:
-            return self._added[node_id]
-        try:
-            return self.original_prompt[node_id]
-        except KeyError:
-            raise NodeNotFoundError(f"there is no node {node_id}") from None
+        return self[node_id]
 
     def has_node(self, node_id: str) -> bool:
         """Whether the graph has this node."""

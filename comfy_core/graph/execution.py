@@ -30,16 +30,19 @@ from comfy_core.graph.expansion import take_in
 from comfy_core.graph.knowledge import Knowledge
 from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.order import RunOrder
+from comfy_core.graph.output import NodeOutput
 from comfy_core.graph.problem import type_name
 from comfy_core.graph.prompt import inputs_of, is_link
 from comfy_core.graph.release import Releases
 from comfy_core.graph.returned import Returned, links_into, merge, read, shown
 from comfy_core.graph.run import Failure, Kept, Result, Run, Watcher
-from comfy_core.progress import Scope, scope, stop_if_asked
+from comfy_core.progress import INTERRUPTED, Scope, scope, stop_if_asked
 
 PARKED_POLL_S = 0.1
 ABANDON_S = 1.0
 CYCLE_SHOWN = 20
+PLAIN = (tuple, dict, NodeOutput)
+"""What most calls return: nothing to wait for."""
 CYCLE_ERROR = "graph.DependencyCycleError"
 
 
@@ -165,7 +168,8 @@ class Execution:
         arguments: Arguments = {}
         token = scope.set(self._scope(node_id))
         try:
-            stop_if_asked()
+            if self._run.interrupted():
+                raise Interrupted(INTERRUPTED)
             spec = self._knows.spec(node_id)
             if node_id in self._expanded:
                 self._finish(node_id, merge(spec, self._expanded[node_id], self._made.get))
@@ -214,7 +218,8 @@ class Execution:
         answers: list[Any] = []
         waits = False
         for index, passed in enumerate(calls(spec, arguments)):
-            stop_if_asked()
+            if index:
+                stop_if_asked()
             block = blocker_in(spec, passed)
             if block is not None:
                 answers.append(self._blocked(node_id, block))
@@ -222,7 +227,7 @@ class Execution:
             if index:
                 scope.set(self._scope(node_id, index))
             answer = self._invoke(method, passed)
-            if inspect.isawaitable(answer):
+            if not isinstance(answer, PLAIN) and inspect.isawaitable(answer):
                 answer = asyncio.ensure_future(_contained(self._awaited(answer, method, passed)))
                 waits = True
             answers.append(answer)
@@ -305,7 +310,7 @@ class Execution:
     async def _collect_parked(self) -> None:
         for node_id, parked in list(self._parked.items()):
             if self._run.interrupted():
-                self._fail(node_id, parked.arguments, Interrupted("the run was interrupted"))
+                self._fail(node_id, parked.arguments, Interrupted(INTERRUPTED))
                 return
             if parked.done:
                 del self._parked[node_id]

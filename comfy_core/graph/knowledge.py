@@ -46,12 +46,12 @@ class Knowledge:
         return known
 
     def _read(self, node_id: str) -> Facts:
-        class_type = self.prompt.get_node(node_id)["class_type"]
+        class_type = self.prompt[node_id]["class_type"]
         spec = self._specs.find(class_type)
-        lazy = spec.lazy_inputs if spec is not None else frozenset()
         links = list(links_of(self.prompt, node_id))
-        sources = [source for _, source, _ in links]
-        needs = [source for name, source, _ in links if name not in lazy] if lazy else sources
+        needs = sources = [source for _, source, _ in links]
+        if spec is not None and spec.lazy_inputs:
+            needs = [source for name, source, _ in links if name not in spec.lazy_inputs]
         return Facts(class_type, spec, sources, needs)
 
     def spec(self, node_id: str) -> NodeSpec:
@@ -69,7 +69,8 @@ class Knowledge:
 
     def signature(self, node_id: str) -> Signature | None:
         """Equal for nodes whose results are equal; None when nothing is ever equal to this node's."""
-        return self.of(node_id).signature
+        known = self._facts.get(node_id) or self.of(node_id)
+        return known.signature
 
     def with_ancestors(self, roots: Iterable[str]) -> list[str]:
         """The roots and all they depend on, each after its sources."""
@@ -96,5 +97,5 @@ class Knowledge:
     async def _changed(self, node_id: str, spec: NodeSpec) -> Any:
         if spec.is_changed is None:
             return None
-        told = self.prompt.get_node(node_id).get("is_changed")
+        told = self.prompt[node_id].get("is_changed")
         return told or await fingerprint(spec, inputs_of(self.prompt, node_id))

@@ -17,6 +17,8 @@ def is_link(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
         return False
     slot = value[1]
+    if type(slot) is int:
+        return True
     return (isinstance(slot, int) and not isinstance(slot, bool)) or (isinstance(slot, float) and slot.is_integer())
 
 

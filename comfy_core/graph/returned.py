@@ -18,6 +18,8 @@ from comfy_core.graph.node import NodeSpec
 from comfy_core.graph.output import NodeOutput
 from comfy_core.graph.prompt import is_link
 
+VALUES = (tuple, list, ExecutionBlocker)
+
 
 class Returned(msgspec.Struct):
     """One call's answer. values: one per output; links into `expand` where there is one."""
@@ -35,7 +37,7 @@ def read(spec: NodeSpec, answer: Any) -> Returned:
         return Returned(_spread(spec, answer.get("result", ())), _ui(spec, answer.get("ui")), answer.get("expand"))
     if answer is None:
         return Returned(())
-    if isinstance(answer, tuple | list | ExecutionBlocker):
+    if isinstance(answer, VALUES):
         return Returned(_spread(spec, answer))
     if hasattr(answer, "__getitem__") and hasattr(answer, "__len__"):
         return Returned(answer)

@@ -17,6 +17,7 @@ from comfy_core.scope import present
 
 Signature = bytes
 PIECES_AT_MOST = 1_000_000
+SCALARS = (str, int, float, type(None))
 
 
 class Unsigned(Exception):
@@ -56,7 +57,7 @@ def _canonical(value: Any) -> str:
 
     Raises Unsigned for what has no such text, and for a value without end, such as a list that holds itself.
     """
-    if isinstance(value, str | int | float) or value is None:
+    if isinstance(value, SCALARS):
         return _scalar(value)
     out: list[str] = []
     todo: list[Any] = [value]
@@ -89,6 +90,6 @@ class _Mark(str):
 def _scalar(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         raise Unsigned
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, SCALARS):
         return repr(value)
     raise Unsigned

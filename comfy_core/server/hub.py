@@ -59,8 +59,7 @@ class Client:
 
     def hold(self, message: Message) -> None:
         """The same, but only once `go` is called."""
-        if not self._late:
-            self._wait(message, len(message[1]))
+        self._wait(message, len(message[1]))
 
     def go(self) -> None:
         """Send what waits: here and now where nothing stands in the way, which is most often so, else by `pump`."""
@@ -71,6 +70,8 @@ class Client:
             self._more.set()
 
     def _wait(self, message: Message | Preview, weight: int) -> None:
+        if self._late:
+            return
         self._backlog.append(message)
         self._bytes += weight
         if len(self._backlog) > BACKLOG_AT_MOST or self._bytes > BACKLOG_BYTES:
@@ -284,8 +285,7 @@ def _hand(event: str | int, data: Any, receivers: list[Client]) -> None:
         for client in receivers:
             client.show(data)
         return
-    binary = isinstance(event, int)
-    message = (WSMsgType.BINARY, struct.pack(">I", event) + data) if binary else encode(str(event), data)
+    message = encode(event, data) if isinstance(event, str) else (WSMsgType.BINARY, struct.pack(">I", event) + data)
     for client in receivers:
         client.hold(message)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +36,10 @@ STATE: web.AppKey[State] = web.AppKey("state", State)
 
 async def read_json(request: web.Request) -> Any:
     """The request's body; 400 when it is not JSON, NaN and infinities included, which JSON does not have."""
-    with suppress(msgspec.DecodeError, ValueError, RecursionError):  # whatever it will not take is judged below
+    try:
         return msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass  # whatever it will not take is judged below
     try:
         return json.loads(await request.text(), parse_constant=_refuse)
     except (ValueError, LookupError, RecursionError) as error:

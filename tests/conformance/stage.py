@@ -39,7 +39,7 @@ class Mail:
     def send_preview(self, preview: Any, facts: dict[str, Any], client_id: str | None) -> None:
         self.sent.append(("preview", facts))
 
-    def later(self, delay: float, call: Callable[[], None]) -> None:
+    def later(self, delay: float, call: Callable[[], None], still: Callable[[], bool]) -> None:
         """Nothing is sent later: the last state comes with the end."""
 
 
