@@ -269,7 +269,7 @@ class EmptyImage(BuiltIn):
         """Fill with 0xRRGGBB."""
         require(width * height * batch_size * 3 * BYTES_PER_VALUE, "EmptyImage")
         channels = [(color >> shift & 0xFF) / 0xFF for shift in (16, 8, 0)]
-        return (torch.tensor(channels).repeat(batch_size, height, width, 1),)
+        return (torch.tensor(channels).expand(batch_size, height, width, 3).contiguous(),)
 
 
 class ImageInvert(BuiltIn):

@@ -25,7 +25,8 @@ MOST_PIXELS = 178_956_970
 BYTES_PER_VALUE = 4
 NO_MASK = 64
 DIMENSIONS = 4
-MOST_CHANNELS = 4
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""By number of channels."""
 
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,7 +119,7 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
         raise InputRefused(
             f"an image of {images.shape[2]} x {images.shape[1]} pixels in {images.shape[0]} frames is empty"
         )
-    if images.shape[3] > MOST_CHANNELS or images.shape[3] == 2:
+    if images.shape[3] not in MODES:
         raise InputRefused(f"a picture has 1, 3 or 4 channels, not {images.shape[3]}")
     return _pictures(images)
 
@@ -127,7 +128,8 @@ def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
     """What is not a number comes out black."""
     for frame in images:
         values = (frame.cpu().float() * 255.0).nan_to_num_(0.0).clamp_(0, 255).to(torch.uint8).numpy()
-        yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+        height, width, channels = values.shape
+        yield Image.frombytes(MODES[channels], (width, height), np.ascontiguousarray(values))
 
 
 def png_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> PngInfo:

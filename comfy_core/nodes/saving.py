@@ -49,17 +49,24 @@ def place_for(prefix: str, root: Path, width: int = 0, height: int = 0) -> Place
     """Find the place of a prefix, making its folder. Raises InputRefused when it leads out of root."""
     filled = _fill(prefix, width, height)
     if filled and not AWAY.search(filled):
-        _make(root, prefix)
-        return Place(root, filled, "", _next_counter(root, filled))
+        return Place(root, filled, "", _next_counter(root, filled, prefix))
     home = root.resolve()
     wanted = inside(home, filled)
     if filled.endswith("/") or wanted == home:
         folder, stem = wanted, ""
     else:
         folder, stem = wanted.parent, wanted.name
-    _make(folder, prefix)
+    counter = _next_counter(folder, stem, prefix)
     subfolder = folder.relative_to(home).as_posix()
-    return Place(folder, stem, "" if subfolder == "." else subfolder, _next_counter(folder, stem))
+    return Place(folder, stem, "" if subfolder == "." else subfolder, counter)
+
+
+def _changed(folder: Path) -> int | None:
+    """When a folder last changed, in ns; None when it is not there."""
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _make(folder: Path, prefix: str) -> None:
@@ -88,10 +95,12 @@ def _fill(prefix: str, width: int, height: int) -> str:
     return re.sub(r"%(\w+)%", lambda found: tokens.get(found[1], found[0]), prefix)
 
 
-def _next_counter(folder: Path, stem: str) -> int:
+def _next_counter(folder: Path, stem: str, prefix: str) -> int:
+    """The first number that no file of this stem has. The folder is made if it is not there."""
     known = _remembered.get((str(folder), stem))
-    if known is not None and known[0] == folder.stat().st_mtime_ns:
+    if known is not None and known[0] == _changed(folder):
         return known[1]
+    _make(folder, prefix)
     start = f"{stem}_"
     with os.scandir(folder) as entries:
         taken = [
