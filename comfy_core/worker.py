@@ -62,20 +62,29 @@ class Worker:
         self._since = False
         self._reporter: Reporter | None = None
         self._turn = threading.Lock()
+        self._coming: asyncio.Task[None] | None = None
 
     def start(self, first: Callable[[], None] = lambda: None) -> None:
         """Start the thread; it ends with the process. first: what it does before it takes a prompt."""
         threading.Thread(target=self._work, args=[first], name="worker", daemon=True).start()
 
     def come(self) -> None:
-        """A prompt was queued. On the server's loop, where it is executed if it is light and nothing runs."""
+        """A prompt was queued. On the server's loop, which executes it next if it is light and nothing runs.
+
+        Not before who queued it has been answered: two threads of Python that are awake get in each other's way.
+        """
+        self._coming = asyncio.create_task(self._come())
+
+    async def _come(self) -> None:
         if self._turn.acquire(blocking=False):
-            item = self._queue.take(only_light=True)
-            if item is not None:
-                self._since = True
-                asyncio.create_task(self._guarded(item)).add_done_callback(lambda _: self._turn.release())
-                return
-            self._turn.release()
+            try:
+                item = self._queue.take(only_light=True)
+                if item is not None:
+                    self._since = True
+                    await self._guarded(item)
+                    return
+            finally:
+                self._turn.release()
         self._queue.announce()
 
     def free(self, unload_models: bool, free_memory: bool) -> None:

@@ -40,7 +40,10 @@ class Line:
         transport = self._transport
         if transport is None or self.socket.compress or transport.is_closing() or self._is_full(transport):
             return False
-        transport.write(b"".join([framed(kind, data) for kind, data in messages]))
+        pieces: list[bytes] = []
+        for kind, data in messages:
+            pieces += (head(kind, len(data)), data)
+        transport.write(b"".join(pieces))
         return True
 
     def abort(self) -> None:
@@ -52,11 +55,10 @@ class Line:
         return transport.get_write_buffer_size() > FULL
 
 
-def framed(kind: WSMsgType, data: bytes) -> bytes:
-    """A whole message in one frame, unmasked as a server's are (RFC 6455, 5.2)."""
-    length = len(data)
+def head(kind: WSMsgType, length: int) -> bytes:
+    """What comes before a whole message in one frame, unmasked as a server's are (RFC 6455, 5.2)."""
     if length < SHORT:
-        return struct.pack("!BB", FINAL | kind, length) + data
+        return bytes((FINAL | kind, length))
     if length < MEDIUM:
-        return struct.pack("!BBH", FINAL | kind, 126, length) + data
-    return struct.pack("!BBQ", FINAL | kind, 127, length) + data
+        return struct.pack("!BBH", FINAL | kind, 126, length)
+    return struct.pack("!BBQ", FINAL | kind, 127, length)

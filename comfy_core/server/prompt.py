@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 import uuid
@@ -104,8 +103,7 @@ def _queue(
     extra["create_time"] = int(time.time() * 1000)
     light = size is not None and size < LIGHT_BYTES and is_light(body["prompt"], state.registry)
     state.queue.put(number, prompt_id, body["prompt"], extra, verdict.good, (size or 0) * TIMES_TEXT, light)
-    # Once the answer is written: two threads of Python that are awake get in each other's way.
-    asyncio.get_running_loop().call_soon(state.worker.come)
+    state.worker.come()
 
 
 async def get_prompt(request: web.Request) -> web.Response:
