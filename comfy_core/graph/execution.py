@@ -175,7 +175,7 @@ class Execution:
                 self._finish(node_id, merge(spec, self._expanded[node_id], self._made.get))
                 return
             self._watcher.started(node_id)
-            if await self._asks_for_more(node_id, spec):
+            if spec.lazy_inputs and spec.asks_lazily and await self._asks_for_more(node_id, spec):
                 return
             arguments = gather(spec, node_id, self._around, self._made.get)
             await self._call(node_id, spec, arguments)
@@ -189,8 +189,6 @@ class Execution:
 
     async def _asks_for_more(self, node_id: str, spec: NodeSpec) -> bool:
         """Ask a node with lazy inputs what it needs; whether it must wait for some of it."""
-        if not spec.lazy_inputs or not spec.asks_lazily:
-            return False
         ask = self._target(node_id, spec).check_lazy_status
         arguments = gather(spec, node_id, self._around, self._made.get, asking=True)
         given = inputs_of(self._prompt, node_id)

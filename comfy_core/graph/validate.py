@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfy_core.graph.node import NodeLibrary, NodeSpec, Specs
+from comfy_core.graph.node import NodeLibrary, NodeSpec, Specs, Validator
 from comfy_core.graph.problem import (
     LONG_LIST,
     Problem,
@@ -123,6 +123,8 @@ class _Validation:
             else:
                 stack.pop()
                 del path[visit.node_id]
+                if len(self._checked) % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)
                 await self._finish(visit)
 
     def _visit(self, node_id: str, reached_by: tuple[str, str] | None) -> _Visit:
@@ -146,11 +148,11 @@ class _Validation:
         known.problems.append(cycle_found(circle))
 
     async def _finish(self, visit: _Visit) -> None:
-        if len(self._checked) % BREATH == BREATH - 1:
-            await asyncio.sleep(0)
         node_id = visit.node_id
         try:
-            problems = await self._check(node_id)
+            spec, problems, linked = self._check(node_id)
+            if not problems and spec.validator is not None:
+                problems = await self._ask_node(node_id, spec, spec.validator, linked)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - node classes are foreign code; it becomes their error
             problems = [self._exception(visit, error)]
         known = self._checked.get(node_id)
@@ -180,7 +182,8 @@ class _Validation:
                 blamed |= spoilt
         return blamed
 
-    async def _check(self, node_id: str) -> list[Problem]:
+    def _check(self, node_id: str) -> tuple[NodeSpec, list[Problem], dict[str, Any]]:
+        """(declaration, what is wrong with the node's inputs, the types that are linked to them)."""
         node = self._prompt[node_id]
         spec = self._specs.of(node["class_type"])
         given = node["inputs"]
@@ -200,7 +203,7 @@ class _Validation:
                 if problem is None and not (spec.validator and spec.validator.covers(declared.name)):
                     problem = check_range(declared, given[declared.name])
             problems.extend([problem] if problem else [])
-        return problems if problems else await self._ask_node(node_id, spec, given, linked)
+        return spec, problems, linked
 
     def _check_link(self, spec: NodeSpec, name: str, link: list[Any]) -> tuple[Problem | None, Any]:
         declared = spec.inputs[name]
@@ -218,12 +221,8 @@ class _Validation:
             return type_mismatch(declared, received, link), received
         return None, received
 
-    async def _ask_node(
-        self, node_id: str, spec: NodeSpec, given: dict[str, Any], linked: dict[str, Any]
-    ) -> list[Problem]:
-        ask = spec.validator
-        if ask is None:
-            return []
+    async def _ask_node(self, node_id: str, spec: NodeSpec, ask: Validator, linked: dict[str, Any]) -> list[Problem]:
+        given = self._prompt[node_id]["inputs"]
         known = {name: value for name, value in given.items() if name in spec.inputs}
         passed = {name: (None if name in linked else value) for name, value in known.items() if ask.covers(name)}
         if spec.input_is_list:
