@@ -47,7 +47,8 @@ class RunOrder:
             added.append(node_id)
             if not self._cached(node_id):
                 todo.extend(self._wait_for_sources(node_id))
-        self._rank_from(set(eager) & set(added), set(added))
+        taken = set(added)
+        self._rank_from(taken.intersection(eager), taken)
         for node_id in added:
             if self._unmet[node_id] == 0:
                 self._push(node_id)
@@ -80,6 +81,8 @@ class RunOrder:
             self._rank.setdefault(node_id, FARTHEST)
         frontier = starts
         for distance in range(FARTHEST):
+            if not frontier:
+                return
             for node_id in frontier:
                 self._rank[node_id] = distance
             frontier = {

@@ -30,6 +30,8 @@ BACKLOG_BYTES = 256 << 20
 SHOWN_CHARACTERS = 500
 LATE = WSCloseCode.TRY_AGAIN_LATER
 STATUS = "status"
+LATER = -1
+"""No event of a client's: a call that is arranged on the loop."""
 GATHER_S = 0.002
 TOGETHER_BYTES = 1 << 16
 GOODBYE_S = 2.0
@@ -228,7 +230,7 @@ class Hub:
 
     def later(self, delay: float, call: Callable[[], None], still: Callable[[], bool]) -> None:
         """Call this on the loop after so many seconds, if it is `still` wanted there. Callable from any thread."""
-        self.send(0, (delay, call, still), None)
+        self.send(LATER, (delay, call, still), None)
 
     def hurry(self) -> None:
         """Carry now what was said until now. Callable from any thread."""
@@ -252,15 +254,16 @@ class Hub:
         told: dict[Client, None] = {}
         while self._outbox:
             event, data, client_id = self._outbox.popleft()
-            if event == STATUS and client_id is None and self._statuses_follow():
+            if client_id is None and event == STATUS and self._statuses_follow():
                 continue  # newer ones come at once
-            if event == 0 and isinstance(data, tuple):
+            if event == LATER:
                 _arrange(*data)
                 continue
             receivers = self._receivers(client_id)
             if receivers:
                 _hand(event, data, receivers)
-                told.update(dict.fromkeys(receivers))
+                for client in receivers:
+                    told[client] = None
         for client in told:
             client.go()
 
