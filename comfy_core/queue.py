@@ -147,10 +147,16 @@ class PromptQueue:
         with suppress(queue.Empty):
             self._came.get(timeout=timeout)
 
-    def take(self, only_light: bool = False) -> Item | None:
-        """Make the next prompt the running one. None: there is none, or it is not light where only that is wanted."""
+    @property
+    def next_is_light(self) -> bool:
+        """Whether a prompt waits, and the next one takes next to no time."""
         with self._lock:
-            if not self._waiting or (only_light and not self._waiting[0].light):
+            return bool(self._waiting) and self._waiting[0].light
+
+    def take(self, light: bool | None = None) -> Item | None:
+        """Make the next prompt the running one. None: there is none, or it is not of the kind that is wanted."""
+        with self._lock:
+            if not self._waiting or light not in (None, self._waiting[0].light):
                 return None
             self._running = item = heapq.heappop(self._waiting)
             self._bytes -= item.size
@@ -158,7 +164,7 @@ class PromptQueue:
         return item
 
     def following(self) -> Item | None:
-        """The prompt that comes after the running one, as far as is known now."""
+        """The prompt that comes next, as far as is known now."""
         with self._lock:
             return self._waiting[0] if self._waiting else None
 

@@ -1,7 +1,7 @@
 """Executes prompts one after another: in a thread of its own, or where they arrive. It knows no HTTP.
 
-A light prompt that comes while nothing runs is executed on the server's loop: it takes less time there than two threads
-take to wake each other. Whoever executes has the turn.
+Light prompts are executed on the server's loop: they take less time there than two threads take to wake each other. A
+prompt whose turn comes while the thread executes is handed over when it is done. Whoever executes has the turn.
 """
 
 from __future__ import annotations
@@ -63,9 +63,14 @@ class Worker:
         self._reporter: Reporter | None = None
         self._turn = threading.Lock()
         self._coming: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, first: Callable[[], None] = lambda: None) -> None:
-        """Start the thread; it ends with the process. first: what it does before it takes a prompt."""
+        """Start the thread, which ends with the process. first: what it does before any prompt runs.
+
+        Called on the server's loop.
+        """
+        self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._work, args=[first], name="worker", daemon=True).start()
 
     def come(self) -> None:
@@ -73,19 +78,24 @@ class Worker:
 
         Not before who queued it has been answered: two threads of Python that are awake get in each other's way.
         """
-        self._coming = asyncio.create_task(self._come())
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._come())
 
     async def _come(self) -> None:
+        """One light prompt; the next one after the loop's other work. What is for the thread is left to it."""
+        self._coming = item = None
         if self._turn.acquire(blocking=False):
             try:
-                item = self._queue.take(only_light=True)
+                item = self._queue.take(light=True)
                 if item is not None:
                     self._since = True
                     await self._guarded(item)
-                    return
             finally:
                 self._turn.release()
-        self._queue.announce()
+        if item is not None and self._queue.next_is_light:
+            self.come()
+        elif self._queue.following() is not None:
+            self._queue.announce()
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Ask for memory to be freed after the present prompt."""
@@ -109,11 +119,19 @@ class Worker:
         """Nothing else runs on this thread's loop, so waiting for a prompt may block it."""
         while True:
             self._queue.wait(IDLE_POLL_S)
-            with self._turn:
-                item = self._queue.take()
-                if item is not None:
-                    await asyncio.create_task(self._guarded(item))  # a task, for a context of its own
-                self._tidy(busy=item is not None)
+            while await self._took_its_turn():
+                pass
+            if self._queue.next_is_light and self._loop is not None:
+                self._loop.call_soon_threadsafe(self.come)
+
+    async def _took_its_turn(self) -> bool:
+        """Execute the next prompt unless it is light; whether it was done."""
+        with self._turn:
+            item = self._queue.take(light=False)
+            if item is not None:
+                await asyncio.create_task(self._guarded(item))  # a task, for a context of its own
+            self._tidy(busy=item is not None)
+        return item is not None
 
     async def _guarded(self, item: Item) -> None:
         try:

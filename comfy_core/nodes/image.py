@@ -22,6 +22,7 @@ from comfy_core.nodes.pixels import (
     read_image,
     to_pictures,
     with_channels,
+    write_png,
 )
 from comfy_core.nodes.resize import resize
 from comfy_core.nodes.saving import place_for
@@ -182,7 +183,7 @@ class SaveImage(BuiltIn):
         with place_for(filename_prefix + self.prefix_append, root, images.shape[2], images.shape[1]) as place:
             for index, picture in enumerate(pictures):
                 name, path = place.next(index)
-                picture.save(path, "PNG", pnginfo=chunks, compress_level=self.compress_level)
+                write_png(picture, path, chunks, self.compress_level)
                 saved.append({"filename": name, "subfolder": place.subfolder, "type": self.type})
         return {"ui": {"images": saved}}
 

@@ -25,8 +25,7 @@ MOST_PIXELS = 178_956_970
 BYTES_PER_VALUE = 4
 NO_MASK = 64
 DIMENSIONS = 4
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""By number of channels."""
+CHANNELS = (1, 3, 4)
 
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +118,7 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
         raise InputRefused(
             f"an image of {images.shape[2]} x {images.shape[1]} pixels in {images.shape[0]} frames is empty"
         )
-    if images.shape[3] not in MODES:
+    if images.shape[3] not in CHANNELS:
         raise InputRefused(f"a picture has 1, 3 or 4 channels, not {images.shape[3]}")
     return _pictures(images)
 
@@ -127,9 +126,22 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
 def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
     """What is not a number comes out black."""
     for frame in images:
-        values = (frame.cpu().float() * 255.0).nan_to_num_(0.0).clamp_(0, 255).to(torch.uint8).numpy()
-        height, width, channels = values.shape
-        yield Image.frombytes(MODES[channels], (width, height), np.ascontiguousarray(values))
+        values = (frame.cpu().float() * 255.0).nan_to_num_(0.0).clamp_(0, 255).numpy().astype(np.uint8)
+        yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+
+
+def write_png(picture: Image.Image, path: Path, chunks: PngInfo | None, compress_level: int) -> None:
+    """Write a file whole or not at all. Encoded in memory: PIL asks more of the file system than a small one takes.
+
+    Raises OSError.
+    """
+    data = io.BytesIO()
+    picture.save(data, "PNG", pnginfo=chunks, compress_level=compress_level)
+    try:
+        path.write_bytes(data.getbuffer())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def png_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> PngInfo:

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from comfy_core import sound
 from comfy_core.errors import InputRefused
 from comfy_core.folders import Folders
-from comfy_core.nodes.pixels import png_metadata, to_pictures
+from comfy_core.nodes.pixels import png_metadata, to_pictures, write_png
 from comfy_core.nodes.saving import Place, place_for
 from comfy_core.surface import attached
 from comfy_core.v3.widgets import FolderType
@@ -141,7 +141,7 @@ class ImageSaveHelper:
         saved = []
         for index, picture in enumerate(pictures):
             name, path = place.next(index)
-            picture.save(path, pnginfo=chunks, compress_level=compress_level)
+            write_png(picture, path, chunks, compress_level)
             saved.append(SavedResult(name, place.subfolder, folder_type))
         return saved
 

@@ -141,7 +141,7 @@ async def test_a_light_prompt_runs_where_it_arrives(bench: Bench) -> None:
 
 
 async def test_prompts_run_one_at_a_time_and_in_their_order(bench: Bench) -> None:
-    """A light prompt waits for the one that runs and for those before it, and nothing waits for the server's loop."""
+    """A light prompt waits for the one that runs and for those before it. Each runs where it belongs."""
     bench.worker.start()
     bench.come("first", light=False, waits=True)
     assert await asyncio.to_thread(Gate.began.wait, SOON_S)
@@ -153,6 +153,25 @@ async def test_prompts_run_one_at_a_time_and_in_their_order(bench: Bench) -> Non
     assert len(Gate.threads) == 1
     Gate.open.set()
     assert await bench.until_done(4) == ["first", "second", "third", "fourth"]
+    here = threading.current_thread().name
+    assert Gate.threads == ["worker", here, "worker", here]
+
+
+async def test_light_prompts_that_had_to_wait_run_on_the_loop_one_at_a_time(bench: Bench) -> None:
+    """The thread hands them over, and they do not keep the loop from its other work."""
+    bench.worker.start()
+    bench.come("heavy", light=False, waits=True)
+    assert await asyncio.to_thread(Gate.began.wait, SOON_S)
+    for place in range(50):
+        bench.come(f"p{place}", light=True, number=place + 1)
+    turns = 0
+    Gate.open.set()
+    while len(bench.done) < 51:
+        await asyncio.sleep(0)
+        turns += 1
+    assert bench.done == ["heavy", *(f"p{place}" for place in range(50))]
+    assert Gate.threads == ["worker", *[threading.current_thread().name] * 50]
+    assert turns > 25
 
 
 async def test_the_worker_does_first_what_it_is_told_to(bench: Bench) -> None:
