@@ -19,6 +19,7 @@ from comfy_core.errors import InputRefused, Interrupted
 from comfy_core.folders import Folders, standard_models
 from comfy_core.memory import Memory
 from comfy_core.nodes import built_in
+from comfy_core.nodes.pixels import write_png
 from comfy_core.nodes.post_processing import mirrored
 from comfy_core.nodes.quantize import bayer
 from comfy_core.nodes.tiles import starts
@@ -415,3 +416,16 @@ def test_packs_inherit_from_the_saving_nodes(nodes: Registry, tmp_path: Path) ->
     assert Own().output_dir == str(tmp_path / "temp")
     preview = nodes["PreviewImage"]().save_images(image, filename_prefix="pack/")["ui"]["images"][0]
     assert (preview["subfolder"], preview["filename"][:6], preview["type"]) == ("pack", "_temp_", "temp")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_picture_that_does_not_fit_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    """Who finds a file finds a whole one."""
+    path = tmp_path / "part.png"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_png(Image.new("RGB", (64, 64)), path, None, 1)
+    assert list(tmp_path.iterdir()) == []
+    write_png(Image.new("RGB", (64, 64), "red"), path, None, 1)
+    with Image.open(path) as read:
+        assert (read.size, read.getpixel((5, 5))) == ((64, 64), (255, 0, 0))
