@@ -147,12 +147,6 @@ class PromptQueue:
         with suppress(queue.Empty):
             self._came.get(timeout=timeout)
 
-    @property
-    def next_is_light(self) -> bool:
-        """Whether a prompt waits, and the next one takes next to no time."""
-        with self._lock:
-            return bool(self._waiting) and self._waiting[0].light
-
     def take(self, light: bool | None = None) -> Item | None:
         """Make the next prompt the running one. None: there is none, or it is not of the kind that is wanted."""
         with self._lock:

@@ -92,9 +92,10 @@ class Worker:
                     await self._guarded(item)
             finally:
                 self._turn.release()
-        if item is not None and self._queue.next_is_light:
+        following = self._queue.following()
+        if item is not None and following is not None and following.light:
             self.come()
-        elif self._queue.following() is not None:
+        elif following is not None:
             self._queue.announce()
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
@@ -121,7 +122,8 @@ class Worker:
             self._queue.wait(IDLE_POLL_S)
             while await self._took_its_turn():
                 pass
-            if self._queue.next_is_light and self._loop is not None:
+            following = self._queue.following()
+            if following is not None and following.light and self._loop is not None:
                 self._loop.call_soon_threadsafe(self.come)
 
     async def _took_its_turn(self) -> bool:

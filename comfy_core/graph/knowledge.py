@@ -69,8 +69,7 @@ class Knowledge:
 
     def signature(self, node_id: str) -> Signature | None:
         """Equal for nodes whose results are equal; None when nothing is ever equal to this node's."""
-        known = self._facts.get(node_id) or self.of(node_id)
-        return known.signature
+        return self.of(node_id).signature
 
     def with_ancestors(self, roots: Iterable[str]) -> list[str]:
         """The roots and all they depend on, each after its sources."""

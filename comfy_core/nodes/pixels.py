@@ -137,8 +137,10 @@ def write_png(picture: Image.Image, path: Path, chunks: PngInfo | None, compress
     """
     data = io.BytesIO()
     picture.save(data, "PNG", pnginfo=chunks, compress_level=compress_level)
+    file = path.open("wb")
     try:
-        path.write_bytes(data.getbuffer())
+        with file:
+            file.write(data.getbuffer())
     except OSError:
         path.unlink(missing_ok=True)
         raise

@@ -429,3 +429,12 @@ def test_a_picture_that_does_not_fit_leaves_no_part_of_a_file(tmp_path: Path) ->
     write_png(Image.new("RGB", (64, 64), "red"), path, None, 1)
     with Image.open(path) as read:
         assert (read.size, read.getpixel((5, 5))) == ((64, 64), (255, 0, 0))
+
+
+def test_a_picture_that_cannot_be_written_leaves_what_stood_there(tmp_path: Path) -> None:
+    """Nothing is removed that was not begun."""
+    path = tmp_path / "there.png"
+    path.symlink_to(tmp_path / "gone" / "elsewhere.png")
+    with pytest.raises(FileNotFoundError):
+        write_png(Image.new("RGB", (8, 8)), path, None, 1)
+    assert path.is_symlink()
