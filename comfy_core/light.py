@@ -1,7 +1,7 @@
 """Which prompts take so little that to hand them to the worker's thread would take longer than to run them.
 
-A built-in class says it of itself, in its LIGHT; a pack's class that inherits from one says nothing by that. It executes
-nothing.
+A built-in class says it of itself, in its LIGHT; a pack's class that inherits from one says nothing by that.
+It executes nothing.
 """
 
 from __future__ import annotations
