@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ MOST_PIXELS = 178_956_970
 BYTES_PER_VALUE = 4
 NO_MASK = 64
 DIMENSIONS = 4
-CHANNELS = (1, 3, 4)
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""PIL's name for a picture of so many channels."""
 
 
 def read_image(source: Path | bytes, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,32 +120,40 @@ def to_pictures(images: Any) -> Iterator[Image.Image]:
         raise InputRefused(
             f"an image of {images.shape[2]} x {images.shape[1]} pixels in {images.shape[0]} frames is empty"
         )
-    if images.shape[3] not in CHANNELS:
+    if images.shape[3] not in MODES:
         raise InputRefused(f"a picture has 1, 3 or 4 channels, not {images.shape[3]}")
     return _pictures(images)
 
 
 def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
     """What is not a number comes out black."""
-    for frame in images:
-        values = (frame.cpu().float() * 255.0).nan_to_num_(0.0).clamp_(0, 255).numpy().astype(np.uint8)
-        yield Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    height, width, channels = images.shape[1:]
+    mode = MODES[channels]
+    for frame in images.unbind():
+        values = frame.cpu().float().numpy(force=True) * np.float32(255)
+        np.clip(values, 0, 255, out=values)
+        if np.isnan(values.sum()):
+            np.nan_to_num(values, copy=False)
+        yield Image.frombuffer(mode, (width, height), values.astype(np.uint8), "raw", mode, 0, 1)
 
 
-def write_png(picture: Image.Image, path: Path, chunks: PngInfo | None, compress_level: int) -> None:
+def write_png(picture: Image.Image, path: str | Path, chunks: PngInfo | None, compress_level: int) -> None:
     """Write a file whole or not at all. Encoded in memory: PIL asks more of the file system than a small one takes.
 
     Raises OSError.
     """
-    data = io.BytesIO()
-    picture.save(data, "PNG", pnginfo=chunks, compress_level=compress_level)
-    file = path.open("wb")
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", pnginfo=chunks, compress_level=compress_level)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        with file:
-            file.write(data.getbuffer())
+        left = encoded.getbuffer()
+        while left:
+            left = left[os.write(file, left) :]
     except OSError:
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
         raise
+    finally:
+        os.close(file)
 
 
 def png_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> PngInfo:

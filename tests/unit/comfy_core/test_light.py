@@ -174,6 +174,33 @@ async def test_light_prompts_that_had_to_wait_run_on_the_loop_one_at_a_time(benc
     assert turns > 25
 
 
+async def test_the_loop_stays_awake_for_a_moment_after_a_light_prompt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives way to whoever wants the processor, sleeps when the moment is over, and at once for a heavy prompt."""
+    looked: list[None] = []
+    monkeypatch.setattr("comfy_core.worker.give_way", lambda: looked.append(None))
+    monkeypatch.setattr("comfy_core.worker.AWAKE_S", 0.05)
+    bench.come("light", light=True)
+    assert await bench.until_done(1) == ["light"]
+    await asyncio.sleep(0.1)
+    before = len(looked)
+    assert before > 10
+    await asyncio.sleep(0.05)
+    assert len(looked) == before
+    monkeypatch.setattr("comfy_core.worker.AWAKE_S", SOON_S)
+    bench.worker.start()
+    bench.come("another", light=True, number=1)
+    bench.come("heavy", light=False, waits=True, number=2)
+    assert await asyncio.to_thread(Gate.began.wait, SOON_S)
+    while bench.queue.running is None:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    before = len(looked)
+    await asyncio.sleep(0.05)
+    assert len(looked) == before
+
+
 async def test_the_worker_does_first_what_it_is_told_to(bench: Bench) -> None:
     """Until then no prompt runs, nor a light one on the loop."""
     ready = threading.Event()
