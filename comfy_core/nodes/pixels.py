@@ -134,10 +134,10 @@ def _pictures(images: torch.Tensor) -> Iterator[Image.Image]:
         np.clip(values, 0, 255, out=values)
         if np.isnan(values.sum()):
             np.nan_to_num(values, copy=False)
-        yield Image.frombuffer(mode, (width, height), values.astype(np.uint8), "raw", mode, 0, 1)
+        yield Image.frombuffer(mode, (width, height), values.astype(np.uint8, order="C"), "raw", mode, 0, 1)
 
 
-def write_png(picture: Image.Image, path: str | Path, chunks: PngInfo | None, compress_level: int) -> None:
+def write_png(picture: Image.Image, path: Path, chunks: PngInfo | None, compress_level: int) -> None:
     """Write a file whole or not at all. Encoded in memory: PIL asks more of the file system than a small one takes.
 
     Raises OSError.
@@ -150,7 +150,7 @@ def write_png(picture: Image.Image, path: str | Path, chunks: PngInfo | None, co
         while left:
             left = left[os.write(file, left) :]
     except OSError:
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
     finally:
         os.close(file)

@@ -166,6 +166,19 @@ def test_what_is_no_whole_picture_is_refused(tmp_path: Path) -> None:
                 read(tmp_path / f"{name}.png", name)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_a_picture_is_as_its_image_however_that_lies_in_memory(channels: int, dtype: torch.dtype) -> None:
+    """Packs hand over images that they turned round, flipped, cut out or repeated, and such as have gradients."""
+    whole = torch.rand((2, channels, 6, 9)).to(dtype)
+    images = whole.permute(0, 2, 3, 1)[:, 1:, ::2].requires_grad_()
+    for picture, frame in zip(to_pictures(images), images.detach().float(), strict=True):
+        expected = (frame.numpy() * 255).astype(np.uint8)
+        assert np.array_equal(np.asarray(picture).reshape(expected.shape), expected)
+    (grey,) = to_pictures(torch.full((1, 3, 2, 1), 0.5).expand(1, 3, 2, 3))
+    assert np.array_equal(np.asarray(grey), np.full((3, 2, 3), 127))
+
+
 def test_pictures_come_only_of_images() -> None:
     """not a number is black; an empty image, two channels and a mask are refused."""
     (picture,) = to_pictures(torch.tensor([[[[float("nan"), 2.0, -1.0]]]]))
