@@ -167,9 +167,17 @@ class Memory:
         self.collect()
 
     def collect(self) -> None:
-        """Give freed memory back to the device, and to the operating system."""
+        """Give freed memory back to the operating system, and to the device."""
+        self.collect_main()
+        self.collect_device()
+
+    def collect_main(self) -> None:
+        """Give freed main memory back to the operating system: milliseconds."""
         gc.collect()
         give_back()
+
+    def collect_device(self) -> None:
+        """Give freed memory back to the device; the next run that wants as much waits while it asks for it again."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

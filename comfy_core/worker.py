@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -28,7 +28,9 @@ from comfy_core.queue import SECRETS, History, Item, PromptQueue, dumps
 
 log = structlog.get_logger()
 
-COLLECT_EVERY_S = 5.0
+COLLECT_MAIN_S, COLLECT_DEVICE_S = 1.0, 5.0
+CHORES_SHARE = 0.01
+"""Of the time, that a chore takes at most."""
 IDLE_POLL_S = 1.0
 AWAKE_S = 0.001
 """After a light prompt: who sends one after another sends the next one within it, and a processor that sleeps takes a
@@ -42,6 +44,25 @@ class Wishes:
 
     unload_models: bool = False
     free_memory: bool = False
+
+
+@dataclass(slots=True)
+class Chore:
+    """What is done some time after runs: not more often than every so many seconds, and not all the time."""
+
+    do: Callable[[], None]
+    every: float
+    due: bool = False
+    _not_before: float = field(default_factory=time.monotonic)
+
+    def look(self) -> None:
+        """Do it if it is due and time for it."""
+        began = time.monotonic()
+        if self.due and began >= self._not_before:
+            self.due = False
+            self.do()
+            ended = time.monotonic()
+            self._not_before = ended + max(self.every, (ended - began) / CHORES_SHARE)
 
 
 class Worker:
@@ -63,8 +84,7 @@ class Worker:
         self._post = post
         self._around = around
         self._wishes = Wishes()
-        self._collected = time.monotonic()
-        self._since = False
+        self._chores = (Chore(memory.collect_main, COLLECT_MAIN_S), Chore(memory.collect_device, COLLECT_DEVICE_S))
         self._reporter: Reporter | None = None
         self._turn = threading.Lock()
         self._coming: asyncio.Task[None] | None = None
@@ -94,7 +114,7 @@ class Worker:
             try:
                 item = self._queue.take(light=True)
                 if item is not None:
-                    self._since = True
+                    self._untidy()
                     await self._guarded(item)
             finally:
                 self._turn.release()
@@ -192,10 +212,14 @@ class Worker:
             self._engine.forget()
         if wishes.unload_models:
             self._memory.unload()
-        self._since |= busy
-        if self._since and time.monotonic() - self._collected > COLLECT_EVERY_S:
-            self._memory.collect()
-            self._collected, self._since = time.monotonic(), False
+        if busy:
+            self._untidy()
+        for chore in self._chores:
+            chore.look()
+
+    def _untidy(self) -> None:
+        for chore in self._chores:
+            chore.due = True
 
 
 def _engine_failure(item: Item, error: Exception) -> Failure:
