@@ -81,15 +81,16 @@ class Input(Slot):
 
     def as_dict(self) -> dict[str, Any]:
         """The options that clients are told, without those not given, and whether the input is optional."""
-        return pruned(
-            {
-                "display_name": self.display_name,
-                "optional": self.optional,
-                "tooltip": self.tooltip,
-                "lazy": self.lazy,
-                **self._own(),
-            }
-        ) | pruned(self.extra_dict)
+        return pruned(self._shared() | self._own()) | pruned(self.extra_dict)
+
+    def _shared(self) -> dict[str, Any]:
+        """Options of every kind of input, in the order in which ComfyUI tells them."""
+        return {
+            "display_name": self.display_name,
+            "optional": self.optional,
+            "tooltip": self.tooltip,
+            "lazy": self.lazy,
+        }
 
     def _own(self) -> dict[str, Any]:
         """Options of this kind of input."""
@@ -122,15 +123,13 @@ class WidgetInput(Input):
         self.widget_type = widget_type
         self.force_input = force_input
 
-    def as_dict(self) -> dict[str, Any]:
-        """The options that clients are told, without those not given."""
-        widget = {
+    def _shared(self) -> dict[str, Any]:
+        return super()._shared() | {
             "default": self.default,
             "socketless": self.socketless,
             "widgetType": self.widget_type,
             "forceInput": self.force_input,
         }
-        return pruned(widget) | super().as_dict()
 
 
 class Output(Slot):

@@ -174,6 +174,12 @@ def test_options_are_told_in_v1_words(declared: io.Input, told: dict[str, Any]) 
     assert options(declared) == told
 
 
+def test_options_are_told_in_comfyuis_order() -> None:
+    """2.10.4: what every input has, what every widget has, what this kind has; ways to compare texts find no change."""
+    number = io.Int.Input("n", "Name", True, "tip", True, 3, 1, 9, socketless=True, extra_dict={"own": 1})
+    assert list(options(number)) == ["display_name", "tooltip", "lazy", "default", "socketless", "min", "max", "own"]
+
+
 def test_own_types_have_slots_of_their_own() -> None:
     """2.10.5: a type declared by decorator or by name carries its name on both its slots; its own Input class stays."""
 
