@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
@@ -87,25 +88,27 @@ async def runs(
     *,
     workflow_id: str | None = None,
     deployment_id: str | None = None,
+    bound_to: Collection[str] | None = None,
     status: str | None = None,
     since: datetime | None = None,
     limit: int,
     offset: int,
 ) -> list[RunRow]:
-    """Runs, newest first."""
+    """Runs, newest first. bound_to: of these deployments only."""
     rows = await db.fetch(
         _RUN
         + """
         where r.organisation_id = $1 and ($2::uuid is null or r.workflow_id = $2)
           and ($3::uuid is null or r.deployment_id = $3) and ($4::run_status is null or r.status = $4)
-          and ($5::timestamptz is null or r.created_at >= $5)
-        order by r.id desc limit $6 offset $7
+          and ($5::timestamptz is null or r.created_at >= $5) and ($6::uuid[] is null or r.deployment_id = any($6))
+        order by r.id desc limit $7 offset $8
         """,
         organisation_id,
         workflow_id,
         deployment_id,
         status,
         since,
+        None if bound_to is None else list(bound_to),
         limit,
         offset,
     )
@@ -231,16 +234,18 @@ async def count_runs(
     deployment_id: str | None,
     machine_id: str | None,
     status: str | None,
+    bound_to: Collection[str] | None,
     since: datetime,
     until: datetime,
 ) -> int:
-    """How many runs of the organisation there were between two moments."""
+    """How many runs of the organisation there were between two moments. bound_to: as for `runs`."""
     found = await db.fetchval(
         """
         select count(*) from runs
         where organisation_id = $1 and created_at >= $2 and created_at < $3
           and ($4::uuid is null or workflow_id = $4) and ($5::uuid is null or deployment_id = $5)
           and ($6::uuid is null or machine_id = $6) and ($7::run_status is null or status = $7)
+          and ($8::uuid[] is null or deployment_id = any($8))
         """,
         organisation_id,
         since,
@@ -249,5 +254,6 @@ async def count_runs(
         deployment_id,
         machine_id,
         status,
+        None if bound_to is None else list(bound_to),
     )
     return int(found)

@@ -9,6 +9,7 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import Struct
 
+from orchestrator.runs.state import Status
 from orchestrator.store import workflows
 from orchestrator.store.db import Database
 from orchestrator.store.ids import uuid7
@@ -134,7 +135,7 @@ class JobRow(Struct, frozen=True):
     """A run with what was said of its graph. ahead: how many waiting runs of the organisation come before it."""
 
     id: str
-    status: str
+    status: Status
     created_at: datetime
     running_at: datetime | None
     ended_at: datetime | None
@@ -142,6 +143,13 @@ class JobRow(Struct, frozen=True):
     failure: dict[str, Any] | None
     labels: dict[str, str]
     ahead: int | None
+
+
+class States(Struct, frozen=True):
+    """The statuses of runs that are wanted: of those that never ran on a machine, and of those that have."""
+
+    unstarted: list[Status]
+    begun: list[Status]
 
 
 _JOB: Final[LiteralString] = """
@@ -163,18 +171,27 @@ async def job(db: Database, organisation_id: str, run_id: str) -> JobRow | None:
 
 
 async def jobs(
-    db: Database, organisation_id: str, labels: dict[str, str], before: UUID | None, limit: int
+    db: Database,
+    organisation_id: str,
+    labels: dict[str, str],
+    states: States | None,
+    before: UUID | None,
+    limit: int,
 ) -> list[JobRow]:
-    """Jobs with these labels, newest first, older than the job `before`."""
+    """Jobs with these labels, newest first, older than the job `before`. states: which; None: all."""
     rows = await db.fetch(
         _JOB
         + """
         where r.organisation_id = $1 and ($2::jsonb = '{}' or g.labels @> $2) and ($3::uuid is null or r.id < $3)
-        order by r.id desc limit $4
+          and ($4::run_status[] is null
+               or r.status = any(case when r.running_at is null then $4 else $5::run_status[] end))
+        order by r.id desc limit $6
         """,
         organisation_id,
         labels,
         before,
+        None if states is None else states.unstarted,
+        None if states is None else states.begun,
         limit,
     )
     return [_job(row) for row in rows]

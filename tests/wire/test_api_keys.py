@@ -110,6 +110,38 @@ async def test_a_bound_key_sees_its_deployments_runs_only(api, orchestrator, dep
     assert [(answer.status_code, answer.json()["code"]) for answer in closed] == [(403, "key_bound")] * len(closed)
 
 
+async def test_comfydeploys_lists_show_a_bound_key_its_runs_only(api, orchestrator, deployments):
+    """Of a workflow, of either deployment, the latest, and how many: never the other deployment's."""
+    mine, other = deployments
+    runs = []
+    for deployment in (mine, other):
+        body = {"deployment_id": deployment, "inputs": {"colour": 1}}
+        started = (await api.post("/api/v1/runs", json=body)).json()
+        runs.append((await api.get(f"/api/v1/runs/{started['id']}")).json())
+    made = await _key(api, role="viewer", deployment_ids=[mine])
+    path, foreign = (f"/api/workflow/{run['workflow_id']}" for run in runs)
+    between = {"start_time": "2020-01-01T00:00:00Z", "end_time": "2100-01-01T00:00:00Z"}
+
+    async def of(client: httpx.AsyncClient, path: str) -> list[str]:
+        answer = await client.get(path)
+        assert answer.status_code == 200, answer.text
+        return [one["id"] for one in answer.json()]
+
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    async with httpx.AsyncClient(base_url=orchestrator.url, headers=headers, trust_env=False) as client:
+        assert (await of(client, f"{path}/runs"))[0] == runs[0]["id"]
+        assert (await of(client, f"/api/deployment/{mine}/runs"))[0] == runs[0]["id"]
+        assert (await client.get(f"{path}/run/latest")).json()["id"] == runs[0]["id"]
+        assert await of(client, f"{foreign}/runs") == await of(client, f"/api/deployment/{other}/runs") == []
+        assert (await client.get(f"{foreign}/run/latest")).status_code == 404
+        counted = [
+            (await client.get("/api/runs/count", params={**between, **more})).json()["count"]
+            for more in ({"deployment_id": mine}, {"deployment_id": other}, {})
+        ]
+        assert counted == [counted[0], 0, counted[0]]
+        assert counted[0] > 0
+
+
 async def test_a_bound_key_pages_through_its_own_runs_and_batches(api, orchestrator, deployments):
     """Each page is full, though the other deployment's runs lie between; a batch of the other is not listed."""
     mine, other = deployments

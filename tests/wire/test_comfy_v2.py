@@ -141,6 +141,23 @@ async def test_an_idempotency_key_works_once(api):
     _refused(await api.post("/api/v2/jobs", json={"workflow": _graph()}, headers=malformed), 400, "invalid_request")
 
 
+async def test_jobs_are_found_by_what_they_are(api):
+    """One status or several; together with labels; none of a status is an empty list."""
+    left = (await _job(api, metadata={"status": "asked"})).json()["id"]
+    gone = (await _job(api, metadata={"status": "asked"})).json()["id"]
+    assert (await api.post(f"/api/v2/jobs/{gone}/cancel")).status_code == 200
+
+    async def found(query: str) -> set[str]:
+        answer = await api.get(f"/api/v2/jobs?metadata[status]=asked&{query}")
+        assert answer.status_code == 200, answer.text
+        return {job["id"] for job in answer.json()["jobs"]}
+
+    assert await found("status=queued") == {left}
+    assert await found("status=canceled") == {gone}
+    assert await found("status=canceled,%20queued") == {left, gone}
+    assert await found("status=running,succeeded,failed,expired,canceling") == set()
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
@@ -148,6 +165,8 @@ async def test_an_idempotency_key_works_once(api):
         ("limit=0", "invalid_request"),
         ("metadata[a b]=x", "invalid_metadata_filter"),
         ("metadata=x", "invalid_metadata_filter"),
+        ("status=success", "invalid_request"),
+        ("status=queued,", "invalid_request"),
         ("metadata[a]=1&metadata[b]=1&metadata[c]=1&metadata[d]=1", "invalid_metadata_filter"),
     ],
 )

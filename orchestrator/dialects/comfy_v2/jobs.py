@@ -138,14 +138,31 @@ def _missing(why: list[str]) -> Invalid:
 
 @get("/jobs", opt=requires("viewer", "runs:read"))
 async def list_jobs(
-    request: Request[Principal, Any, State], db: Database, cursor: str | None = None, limit: Page = 20
+    request: Request[Principal, Any, State],
+    db: Database,
+    status: str | None = None,
+    cursor: str | None = None,
+    limit: Page = 20,
 ) -> words.Jobs:
-    """Newest first; `metadata[name]=value` keeps those with that label, of which up to three are taken."""
+    """Newest first; `metadata[name]=value` keeps those with that label, `status=queued,running` those of a status.
+
+    Up to three labels are taken.
+    """
     labels = dict(_filters(list(request.query_params.multi_items())))
-    found = await graphs.jobs(db, request.user.organisation_id, labels, decode_cursor(cursor), limit + 1)
+    states = None if status is None else words.states_of(_statuses(status))
+    found = await graphs.jobs(db, request.user.organisation_id, labels, states, decode_cursor(cursor), limit + 1)
     kept = found[:limit]
     following = encode_cursor(kept[-1].id) if len(found) > limit else None
     return words.Jobs([words.summary(row) for row in kept], following)
+
+
+def _statuses(asked: str) -> list[str]:
+    wanted = [one.strip() for one in asked.split(",")]
+    for one in wanted:
+        if one not in words.JOB_STATUSES:
+            detail = f"status: {one!r} is none of {', '.join(words.JOB_STATUSES)}, which may be joined by commas"
+            raise BadRequest(detail, code="invalid_request")
+    return wanted
 
 
 def _filters(query: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

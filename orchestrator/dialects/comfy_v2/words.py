@@ -6,22 +6,23 @@ Every member that the API requires is always there, null where there is nothing.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from orchestrator.runs.state import Status
+from orchestrator.runs.state import STATUSES, Status
 from orchestrator.store.assets import AssetRow, MadeRow
-from orchestrator.store.graphs import JobRow
+from orchestrator.store.graphs import JobRow, States
 from orchestrator.wire import ProgressEvent
 
 JobStatus = Literal["queued", "running", "succeeded", "canceling", "canceled", "failed", "expired"]
 OutputType = Literal["image", "video", "audio", "text", "file", "latent"]
 
+JOB_STATUSES: Final[tuple[JobStatus, ...]] = get_args(JobStatus)
 BASE: Final = "/api/v2"
 PROMISED_DAYS: Final = 365
 MOST_LABELS: Final = 16
@@ -171,11 +172,21 @@ class Asset(Struct):
 
 def status_of(row: JobRow) -> JobStatus:
     """A run's status in these words. A job that ran once stays `running` while its next attempt waits."""
-    if row.status == "timeout":
-        return "expired" if row.running_at is None else "failed"
-    if row.status in _ENDED:
-        return _ENDED[row.status]
-    return "queued" if row.status in _WAITING and row.running_at is None else "running"
+    return _status(row.status, row.running_at is not None)
+
+
+def _status(status: Status, ran: bool) -> JobStatus:
+    if status == "timeout":
+        return "failed" if ran else "expired"
+    if status in _ENDED:
+        return _ENDED[status]
+    return "running" if ran or status not in _WAITING else "queued"
+
+
+def states_of(wanted: Collection[str]) -> States:
+    """The runs that have one of these statuses in the API's words."""
+    unstarted, begun = ([one for one in STATUSES if _status(one, ran) in wanted] for ran in (False, True))
+    return States(unstarted, begun)
 
 
 def job(row: JobRow, progress: ProgressEvent | None, outputs: Sequence[Output], kept_days: int) -> Job:

@@ -45,6 +45,8 @@ MOST_WITH_OUTPUTS: Final = 100
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 STARTS: Final = requires("playground", "runs:write", bound=True)
 READS: Final = requires("playground", "runs:read", bound=True)
+LISTS: Final = requires("viewer", "runs:read", bound=True)
+"""A key that is bound to deployments finds their runs only."""
 Asking = Request[Principal, Any, State]
 Limit = Annotated[int, Parameter(ge=1, le=1000)]
 Offset = Annotated[int, Parameter(ge=0, le=10_000_000)]
@@ -302,7 +304,7 @@ async def cancel_run(run_id: UUID, request: Asking, db: Database, ledger: Ledger
 
 @get(
     ["/workflow/{workflow_id:uuid}/runs", "/v2/workflow/{workflow_id:uuid}/runs"],
-    opt=requires("viewer", "runs:read"),
+    opt=LISTS,
 )
 async def runs_of_workflow(
     workflow_id: UUID,
@@ -322,6 +324,7 @@ async def runs_of_workflow(
         request.user.organisation_id,
         workflow_id=str(workflow_id),
         deployment_id=None if deployment_id is None else str(deployment_id),
+        bound_to=request.user.deployment_ids,
         status=status,
         since=None if rf is None else datetime.fromtimestamp(rf, UTC),
         limit=min(limit, MOST_WITH_OUTPUTS) if with_outputs else limit,
@@ -333,28 +336,35 @@ async def runs_of_workflow(
     return [words.run_of(row, await shown_outputs(db, files, organisation_id, row.id)) for row in rows]
 
 
-@get("/deployment/{deployment_id:uuid}/runs", opt=requires("viewer", "runs:read"))
+@get("/deployment/{deployment_id:uuid}/runs", opt=LISTS)
 async def runs_of_deployment(
     deployment_id: UUID, request: Asking, db: Database, limit: Limit = 100, offset: Offset = 0
 ) -> list[words.Run]:
     """A deployment's runs, newest first, without outputs."""
     rows = await store.runs(
-        db, request.user.organisation_id, deployment_id=str(deployment_id), limit=limit, offset=offset
+        db,
+        request.user.organisation_id,
+        deployment_id=str(deployment_id),
+        bound_to=request.user.deployment_ids,
+        limit=limit,
+        offset=offset,
     )
     return [words.run_of(row, None) for row in rows]
 
 
-@get("/workflow/{workflow_id:uuid}/run/latest", opt=requires("viewer", "runs:read"))
+@get("/workflow/{workflow_id:uuid}/run/latest", opt=LISTS)
 async def latest_run(workflow_id: UUID, request: Asking, parts: Parts, hub: Hub) -> words.Run:
     """A workflow's newest run."""
-    organisation_id = request.user.organisation_id
-    rows = await store.runs(parts.db, organisation_id, workflow_id=str(workflow_id), limit=1, offset=0)
+    key = request.user
+    rows = await store.runs(
+        parts.db, key.organisation_id, workflow_id=str(workflow_id), bound_to=key.deployment_ids, limit=1, offset=0
+    )
     if not rows:
         raise NotFound(f"there is no run of {workflow_id}", code="run_not_found")
     return await shown(request.user, parts, hub, UUID(rows[0].id))
 
 
-@get("/runs/count", opt=requires("viewer", "runs:read"))
+@get("/runs/count", opt=LISTS)
 async def count_runs(
     request: Asking,
     db: Database,
@@ -373,7 +383,10 @@ async def count_runs(
         "status": status,
     }
     since, until = _utc(start_time), _utc(end_time)
-    found = await store.count_runs(db, request.user.organisation_id, since=since, until=until, **filters)
+    bound_to = request.user.deployment_ids
+    found = await store.count_runs(
+        db, request.user.organisation_id, bound_to=bound_to, since=since, until=until, **filters
+    )
     return words.Count(found, since, until, filters)
 
 
