@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,16 +143,15 @@ def write_png(picture: Image.Image, path: Path, chunks: PngInfo | None, compress
     """
     encoded = io.BytesIO()
     picture.save(encoded, "PNG", pnginfo=chunks, compress_level=compress_level)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    file = io.FileIO(path, "w")
     try:
-        left = encoded.getbuffer()
-        while left:
-            left = left[os.write(file, left) :]
+        with file:
+            left = encoded.getbuffer()
+            while left:
+                left = left[file.write(left) :]
     except OSError:
         path.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(file)
 
 
 def png_metadata(prompt: Any, extra: Mapping[str, Any] | None) -> PngInfo:
