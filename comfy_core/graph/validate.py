@@ -30,10 +30,12 @@ from comfy_core.graph.prompt import inputs_of, is_link
 from comfy_core.graph.value import check_range, convert
 
 NOTHING = "prompt_no_outputs"
-BLAMED_AT_MOST = 1_000
+TOLD_AT_MOST = 2_000
+"""Nodes whose errors a refusal holds."""
+STEPS_AT_MOST = 250_000
+"""From outputs to what spoils them, in all; beyond them an output is told of its own errors only."""
 BREATH = 500
 ANYTHING = "*"
-UNBLAMED: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -47,10 +49,16 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Checked:
-    """What is known about one node. blamed: the nodes whose own errors spoil it."""
+    """What is known about one node. wrong: itself. spoilt_by: wrong nodes before it, or nodes that several spoil."""
 
     problems: list[Problem]
-    blamed: frozenset[str]
+    wrong: bool
+    spoilt_by: list[str]
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the node cannot run."""
+        return self.wrong or bool(self.spoilt_by)
 
 
 @dataclass(slots=True)
@@ -104,6 +112,7 @@ class _Validation:
         self._prompt = prompt
         self._specs = specs
         self._checked: dict[str, _Checked] = {}
+        self._told = 0
 
     async def descend(self, output: str) -> None:
         """Check the output and its ancestors, sources first."""
@@ -144,21 +153,25 @@ class _Validation:
 
     def _blame_cycle(self, circle: list[str]) -> None:
         first = circle[0]
-        known = self._checked.setdefault(first, _Checked([], frozenset((first,))))
-        known.problems.append(cycle_found(circle))
+        known = self._checked.setdefault(first, _Checked([], True, []))
+        if len(known.problems) < LONG_LIST:
+            known.problems.append(cycle_found(circle))
 
     async def _finish(self, visit: _Visit) -> None:
         node_id = visit.node_id
+        wrong, tells = False, self._told < TOLD_AT_MOST
         try:
             spec, problems, linked = self._check(node_id)
             if not problems and spec.validator is not None:
                 problems = await self._ask_node(node_id, spec, spec.validator, linked)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - node classes are foreign code; it becomes their error
-            problems = [self._exception(visit, error)]
+            wrong, problems = True, [self._exception(visit, error)] if tells else []
         known = self._checked.get(node_id)
         if known is not None:
             problems = known.problems + problems
-        self._checked[node_id] = _Checked(problems, self._blamed(visit, problems))
+        wrong = wrong or bool(problems)
+        self._told += wrong
+        self._checked[node_id] = _Checked(problems if tells else [], wrong, self._spoilt_by(visit))
 
     def _exception(self, visit: _Visit, error: BaseException) -> Problem:
         lines = traceback.format_tb(error.__traceback__)
@@ -169,18 +182,15 @@ class _Validation:
         link = inputs_of(self._prompt, consumer)[name]
         return from_inner_exception(spec, link, exception_details(error, lines))
 
-    def _blamed(self, visit: _Visit, problems: list[Problem]) -> frozenset[str]:
-        blamed = frozenset((visit.node_id,)) if problems else UNBLAMED
+    def _spoilt_by(self, visit: _Visit) -> list[str]:
+        """What spoils the node, other than itself. A sound node that one other spoils is passed over for that one."""
+        found: dict[str, None] = {}
         for _, source in visit.sources:
             upstream = self._checked.get(source)
-            spoilt = upstream.blamed if upstream else UNBLAMED
-            if not spoilt or spoilt <= blamed:
-                continue
-            if not blamed:
-                blamed = spoilt
-            elif len(blamed) < BLAMED_AT_MOST:
-                blamed |= spoilt
-        return blamed
+            if upstream is not None and upstream.spoilt:
+                passed_over = not upstream.wrong and len(upstream.spoilt_by) == 1
+                found[upstream.spoilt_by[0] if passed_over else source] = None
+        return list(found)
 
     def _check(self, node_id: str) -> tuple[NodeSpec, list[Problem], dict[str, Any]]:
         """(declaration, what is wrong with the node's inputs, the types that are linked to them)."""
@@ -241,17 +251,35 @@ class _Validation:
 
     def verdict(self, outputs: list[str]) -> Verdict:
         """Split the outputs into good and bad, and gather the errors of the bad."""
-        found = Verdict(good=[output for output in outputs if not self._checked[output].blamed])
+        found = Verdict(good=[output for output in outputs if not self._checked[output].spoilt])
         own: list[str] = []
+        steps = STEPS_AT_MOST
         for output in outputs:
-            checked = self._checked[output]
-            for node_id in sorted(checked.blamed):
-                found.node_errors.setdefault(node_id, self._report(node_id))["dependent_outputs"].append(output)
-            if checked.blamed:
-                own.extend(f"{problem['message']}: {problem['details']}" for problem in checked.problems)
+            blamed, steps = self._blamed(output, steps)
+            for node_id in sorted(blamed):
+                if node_id not in found.node_errors:
+                    found.node_errors[node_id] = self._report(node_id)
+                found.node_errors[node_id]["dependent_outputs"].append(output)
+            own.extend(f"{problem['message']}: {problem['details']}" for problem in self._checked[output].problems)
         if not found.good:
             found.error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(own))
         return found
+
+    def _blamed(self, output: str, steps: int) -> tuple[list[str], int]:
+        """(The nodes whose errors are told of and spoil the output, the steps that are left)."""
+        blamed: list[str] = []
+        seen = {output}
+        todo = [output]
+        while todo:
+            node_id = todo.pop()
+            known = self._checked[node_id]
+            if known.problems:
+                blamed.append(node_id)
+            steps -= len(known.spoilt_by)
+            if steps > 0:
+                todo += [source for source in known.spoilt_by if source not in seen]
+                seen.update(known.spoilt_by)
+        return blamed, steps
 
     def _report(self, node_id: str) -> dict[str, Any]:
         return {

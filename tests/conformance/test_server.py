@@ -216,6 +216,15 @@ async def test_bodies_that_make_no_sense(client: Client, body: str, status: int)
     assert (await client.run(saves("after")))[0]["status"]["status_str"] == "success"
 
 
+async def test_a_circle_of_100000_outputs_that_are_all_wrong(client: Client) -> None:
+    """1.1 POST /prompt: refused with the errors of some of them, and without the memory that all would take."""
+    circle = {str(index): n("PreviewAny", source=[str((index + 1) % 100_000), 0]) for index in range(100_000)}
+    status, told = await client.post("/prompt", {"prompt": circle, "client_id": client.client_id})
+    assert (status, told["error"]["type"]) == (400, "prompt_outputs_failed_validation")
+    assert told["node_errors"]
+    assert (await client.run(saves("after")))[0]["status"]["status_str"] == "success"
+
+
 async def test_a_prompt_of_100000_nodes(client: Client) -> None:
     """1.1 POST /prompt, 2.1.2: all unsound but one; the answer names them once, and the one runs."""
     prompt = {str(index): n("PreviewAny", source=["bad", 0]) for index in range(100_000)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfy_core.graph.validate import Verdict, validate
+from comfy_core.graph.validate import STEPS_AT_MOST, TOLD_AT_MOST, Verdict, validate
 from tests.unit.comfy_core.two_line_nodes import INT, Bench, chain, n
 
 FAILED = {
@@ -208,6 +208,44 @@ def test_a_cycle_is_called_a_cycle() -> None:
     assert verdict.node_errors["c"]["dependent_outputs"] == ["o"]
     own = check({"o": n("Show", v=["o", 0])})
     assert own.good == []
+
+
+def told(verdict: Verdict) -> int:
+    """Entries of (node, output that depends on it)."""
+    return sum(len(report["dependent_outputs"]) for report in verdict.node_errors.values())
+
+
+@pytest.mark.parametrize("last", [{}, {"v": ["0", 9]}], ids=["chain", "circle"])
+def test_wrong_nodes_that_depend_on_each_other_are_told_of_within_limits(last: dict[str, Any]) -> None:
+    """Each is an output, wrong and linked to the next: to name all that spoils each would take the square of them."""
+    count = 5_000
+    prompt = {str(place): n("Show", v=[str(place + 1), 9]) for place in range(count - 1)}
+    verdict = check(prompt | {str(count - 1): n("Show", **last)})
+    assert (verdict.good, verdict.error is None) == ([], False)
+    assert len(verdict.node_errors) == TOLD_AT_MOST
+    assert TOLD_AT_MOST <= told(verdict) <= STEPS_AT_MOST + count
+
+
+def test_many_outputs_of_many_wrong_nodes_are_told_of_within_limits() -> None:
+    """Every wrong node is named, with the first of the outputs; a good output runs."""
+    prompt: dict[str, Any] = {f"w{place}": n("One", value=9999) for place in range(200)}
+    joined = "w0"
+    for place in range(1, 200):
+        prompt[f"j{place}"] = n("Add", a=[joined, 0], b=[f"w{place}", 0])
+        joined = f"j{place}"
+    prompt |= {f"o{place}": n("Show", v=[joined, 0]) for place in range(5_000)} | {"good": n("Show", v=1)}
+    verdict = check(prompt)
+    assert (verdict.good, verdict.error) == (["good"], None)
+    assert set(verdict.node_errors) == {f"w{place}" for place in range(200)}
+    assert 200 * 100 < told(verdict) <= STEPS_AT_MOST
+
+
+def test_a_chain_of_outputs_is_spoilt_at_its_root() -> None:
+    """However far each is from it, the way there is one step."""
+    prompt = chain(1_000, start=9999) | {f"o{place}": n("Show", v=[str(place), 0]) for place in range(1_001)}
+    verdict = check(prompt)
+    assert list(verdict.node_errors) == ["0"]
+    assert told(verdict) == 1_002
 
 
 def test_a_chain_of_20000_nodes_is_checked_in_a_second_or_two() -> None:
