@@ -1,7 +1,8 @@
 """Executes prompts one after another: in a thread of its own, or where they arrive. It knows no HTTP.
 
 Light prompts are executed on the server's loop: they take less time there than two threads take to wake each other. A
-prompt whose turn comes while the thread executes is handed over when it is done. Whoever executes has the turn.
+prompt whose turn comes while the thread executes is handed over when it is done. Whoever executes has the turn. After
+runs the thread has freed memory given back, and the loop stays awake for a moment.
 """
 
 from __future__ import annotations
